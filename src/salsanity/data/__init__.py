@@ -1,1 +1,1 @@
-
+"""Where images and labels come from, one item at a time."""

@@ -1,0 +1,234 @@
+"""Data sets that already lie in memory, and any map-style `Dataset`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, final, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from salsanity.data.examples import Example, ImageSource
+from salsanity.data.preprocessing import Preprocessing
+from salsanity.errors import DataError
+
+IMAGE_KEYS: Final = ("pixel_values", "image", "img", "x", "input")
+LABEL_KEYS: Final = ("labels", "label", "y", "target")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class TensorSource:
+    """Images that lie in memory as one tensor.
+
+    `pixels`: (N, C, H, W) uint8 (0 to 255 stand for 0 to 1) or floating point; other input shapes
+    (N, ...) work if nothing has to be preprocessed. `labels`: (N,) integers. Item i is called
+    `prefix`/i.
+    """
+
+    pixels: Tensor
+    labels: Tensor | None = None
+    name: str = "tensors"
+    class_names: tuple[str, ...] | None = None
+    prefix: str = "item"
+    preprocessing: Preprocessing | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse shapes and labels that do not fit."""
+        if self.pixels.ndim < 2:
+            raise DataError(f"expected images (N, C, H, W), got shape {tuple(self.pixels.shape)}")
+        if self.pixels.dtype != torch.uint8 and not self.pixels.is_floating_point():
+            raise DataError(f"expected uint8 or floating-point images, got {self.pixels.dtype}")
+        if self.labels is not None:
+            _check_labels(self.labels, len(self.pixels))
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> Example:
+        """Return image `index`, preprocessed."""
+        index = _position(index, len(self))
+        label = None if self.labels is None else int(self.labels[index])
+        return _example(self.pixels[index], label, f"{self.prefix}/{index}", self.preprocessing)
+
+    def stacked(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+        """Return the preprocessed images (n, C, H, W) and labels (n,) at `indices`, all at once."""
+        rows = torch.as_tensor(indices, dtype=torch.int64)
+        _, x = _prepared(self.pixels[rows], self.preprocessing)
+        _check_finite(x, self.name)
+        return x, None if self.labels is None else self.labels[rows].to(torch.int64)
+
+
+@runtime_checkable
+class MapDataset(Protocol):
+    """What `torch.utils.data.Dataset` calls map-style: a length, and items by index."""
+
+    def __len__(self) -> int:
+        """How many items there are."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one item."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class DatasetSource:
+    """Any map-style data set whose items are x, (x, label) or a mapping with an image and a label.
+
+    x: (C, H, W). Floating-point images are taken as preprocessed, and `preprocessing`, if given,
+    only tells how to show them; uint8 images are brought to [0, 1] and preprocessed.
+    """
+
+    dataset: MapDataset
+    name: str = "dataset"
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing | None = None
+
+    def __len__(self) -> int:
+        """How many items the data set says it has."""
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Example:
+        """Load item `index`; whatever the data set raises becomes a `DataError` with its name."""
+        index = _position(index, len(self))
+        name = f"{self.name}/{index}"
+        try:
+            image, label = _pair(self.dataset[index])
+            pixels = _tensor(image)
+        except Exception as error:  # user code may raise anything
+            raise DataError(f"item {name} cannot be read: {_reason(error)}") from error
+        known = None if label is None else _label(label, name)
+        if pixels.dtype == torch.uint8 or self.preprocessing is None:
+            return _example(pixels, known, name, self.preprocessing)
+        _check_finite(pixels, name)
+        return Example(pixels, known, name, self.preprocessing.denormalise(pixels))
+
+
+def as_source(
+    data: Any,
+    *,
+    name: str = "data",
+    class_names: tuple[str, ...] | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> ImageSource:
+    """Take what a user has: a source, images, (images, labels) or a map-style data set."""
+    if isinstance(data, (TensorSource, DatasetSource)):
+        return data
+    if isinstance(data, (Tensor, np.ndarray)):
+        return TensorSource(_tensor(data), None, name, class_names, name, preprocessing)
+    if _is_pair(data):
+        images, labels = _tensor(data[0]), _tensor(data[1])
+        return TensorSource(images, labels, name, class_names, name, preprocessing)
+    if not isinstance(data, MapDataset):
+        raise DataError(
+            f"expected images, (images, labels) or a map-style data set, got {type(data).__name__}"
+        )
+    if len(data) and isinstance(data[0], Example):
+        return data
+    return DatasetSource(data, name, class_names, preprocessing)
+
+
+def stack(source: ImageSource, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+    """Return images (n, C, H, W) and labels (n,) at `indices`; labels None where one is unknown."""
+    if isinstance(source, TensorSource):
+        return source.stacked(indices)
+    examples = [source[i] for i in indices]
+    shapes = {tuple(example.x.shape) for example in examples}
+    if len(shapes) != 1:
+        raise DataError(
+            f"expected images of one shape, got {sorted(shapes)[:4]}; "
+            "give a `size` to bring them to one"
+        )
+    labels = [example.label for example in examples]
+    known = None if None in labels else torch.tensor(labels, dtype=torch.int64)
+    return torch.stack([example.x for example in examples]), known
+
+
+def displayable(image: Tensor) -> Tensor:
+    """Return an image in [0, 1] for figures: as it is if it lies there, else scaled by its range."""
+    low, high = image.min(), image.max()
+    if low >= 0 and high <= 1:
+        return image
+    return (image - low) / (high - low) if high > low else torch.full_like(image, 0.5)
+
+
+def _example(
+    pixels: Tensor, label: int | None, name: str, preprocessing: Preprocessing | None
+) -> Example:
+    display, x = _prepared(pixels[None], preprocessing)
+    _check_finite(x, name)
+    return Example(x[0], label, name, displayable(display[0]))
+
+
+def _prepared(pixels: Tensor, preprocessing: Preprocessing | None) -> tuple[Tensor, Tensor]:
+    unit = pixels / 255 if pixels.dtype == torch.uint8 else pixels
+    if preprocessing is None:
+        return unit, unit
+    if unit.ndim != 4:
+        raise DataError(
+            f"expected images (N, C, H, W) to preprocess, got shape {tuple(unit.shape)}"
+        )
+    fitted = preprocessing.fit(unit)
+    return fitted, preprocessing.normalise(fitted)
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, Mapping):
+        image = next((item[key] for key in IMAGE_KEYS if key in item), None)
+        if image is None:
+            raise DataError(f"expected one of the keys {IMAGE_KEYS}, got {sorted(map(str, item))}")
+        return image, next((item[key] for key in LABEL_KEYS if key in item), None)
+    if isinstance(item, (tuple, list)):
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
+
+
+def _is_pair(data: Any) -> bool:
+    arrays = (Tensor, np.ndarray)
+    return isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, arrays) for d in data)
+
+
+def _tensor(value: Any) -> Tensor:
+    """Read a tensor, an array, or pixels (H, W) or (H, W, C) as Pillow offers them."""
+    if isinstance(value, Tensor):
+        return value.detach()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(np.ascontiguousarray(value))
+    if not hasattr(value, "__array_interface__"):
+        raise DataError(f"expected a tensor or an array, got {type(value).__name__}")
+    pixels = torch.from_numpy(np.array(value))
+    return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def _label(value: Any, name: str) -> int:
+    number = value.item() if isinstance(value, (Tensor, np.generic, np.ndarray)) else value
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise DataError(f"expected a class index as label of {name}, got {number!r}")
+    return number
+
+
+def _check_labels(labels: Tensor, count: int) -> None:
+    if labels.is_floating_point() or labels.dtype == torch.bool or labels.shape != (count,):
+        raise DataError(
+            f"expected {count} integer labels, got {labels.dtype} of shape {tuple(labels.shape)}"
+        )
+    if count and int(labels.min()) < 0:
+        raise DataError(f"expected class indices from 0, got {int(labels.min())}")
+
+
+def _check_finite(x: Tensor, name: str) -> None:
+    if not torch.isfinite(x).all():
+        raise DataError(f"expected finite pixels, got NaN or infinite ones in {name}")
+
+
+def _position(index: int, count: int) -> int:
+    if not -count <= index < count:
+        raise IndexError(f"item {index} of {count}")  # ends a `for` over the source
+    return index % count
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -1,0 +1,100 @@
+"""The networks of the paper (Adebayo et al. 2018, appendix), and a small one for the demo.
+
+Pixels come as x / 255. Weights start from a normal of sd 0.1 truncated at two sds, biases at 0.1, as
+in the authors' code. Layers are named flat, so that stages of a cascade carry the names people know.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from torch import nn
+
+from salsanity.errors import ModelError
+
+INITIAL_SD: Final = 0.1
+INITIAL_BIAS: Final = 0.1
+
+POOLED: Final = 4
+"""Two poolings by 2 leave a quarter of each side."""
+
+
+def cnn(
+    in_channels: int = 1,
+    size: int = 28,
+    classes: int = 10,
+    width: int = 1024,
+    *,
+    filters: tuple[int, int] = (32, 64),
+) -> nn.Sequential:
+    """Return the paper's CNN: conv 5x5x32, pool, conv 5x5x64, pool, fc 1024, fc 10.
+
+    Takes (B, in_channels, size, size), returns logits (B, classes). `width`: of the hidden fully
+    connected layer; `filters`: of the two convolutions.
+    """
+    _check_positive(in_channels=in_channels, classes=classes, width=width, filters=min(filters))
+    if size < POOLED:
+        raise ModelError(f"expected images of at least {POOLED} x {POOLED} pixels, got {size}")
+    first, second = filters
+    return initialised(
+        nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(in_channels, first, 5, padding=2),
+                relu1=nn.ReLU(),
+                pool1=nn.MaxPool2d(2),
+                conv2=nn.Conv2d(first, second, 5, padding=2),
+                relu2=nn.ReLU(),
+                pool2=nn.MaxPool2d(2),
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(second * (size // POOLED) ** 2, width),
+                relu3=nn.ReLU(),
+                fc2=nn.Linear(width, classes),
+            )
+        )
+    )
+
+
+def mlp(
+    in_channels: int = 1,
+    size: int = 28,
+    classes: int = 10,
+    widths: tuple[int, int, int] = (2500, 1500, 500),
+) -> nn.Sequential:
+    """Return the paper's MLP 2500-1500-500-10; (B, in_channels, size, size) to (B, classes)."""
+    _check_positive(in_channels=in_channels, size=size, classes=classes, widths=min(widths))
+    h1, h2, h3 = widths
+    return initialised(
+        nn.Sequential(
+            OrderedDict(
+                flatten=nn.Flatten(),
+                h1=nn.Linear(in_channels * size * size, h1),
+                relu1=nn.ReLU(),
+                h2=nn.Linear(h1, h2),
+                relu2=nn.ReLU(),
+                h3=nn.Linear(h2, h3),
+                relu3=nn.ReLU(),
+                logits=nn.Linear(h3, classes),
+            )
+        )
+    )
+
+
+def demo_network() -> nn.Sequential:
+    """Return the small CNN of the demo, for 32 x 32 digits: the paper's, but narrower."""
+    return cnn(size=32, width=128, filters=(16, 32))
+
+
+def initialised(network: nn.Sequential) -> nn.Sequential:
+    """Draw the weights of convolutions and linear layers as the authors' code does; in place."""
+    for layer in network:
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            nn.init.trunc_normal_(layer.weight, std=INITIAL_SD, a=-2 * INITIAL_SD, b=2 * INITIAL_SD)
+            nn.init.constant_(layer.bias, INITIAL_BIAS)
+    return network
+
+
+def _check_positive(**counts: int) -> None:
+    for name, count in counts.items():
+        if count < 1:
+            raise ModelError(f"expected at least 1 for {name}, got {count}")
