@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Protocol, final, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -28,6 +28,7 @@ class Example:
     display: Tensor
 
 
+@runtime_checkable
 class ImageSource(Protocol):
     """A data set that loads one item at a time, so that memory does not grow with their number."""
 

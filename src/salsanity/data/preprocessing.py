@@ -77,9 +77,10 @@ class Preprocessing:
     def fit(self, images: Tensor) -> Tensor:
         """Bring images (B, C, H, W) in [0, 1] to the channels and size wanted; not normalised."""
         images = with_channels(images, self.channels)
-        short = self.short_side(*images.shape[-2:])
-        if short is not None and short != min(images.shape[-2:]):
-            images = _resized(images, short_sided(*images.shape[-2:], short), self.interpolation)
+        height, width = images.shape[-2:]
+        short = self.short_side(height, width)
+        if short is not None and short != min(height, width):
+            images = _resized(images, short_sided(height, width, short), self.interpolation)
         return images if self.size is None else centre_cropped(images, self.size)
 
 

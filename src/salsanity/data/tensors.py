@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from salsanity.data.examples import Example, ImageSource
 from salsanity.data.preprocessing import Preprocessing
@@ -115,7 +116,7 @@ def as_source(
     preprocessing: Preprocessing | None = None,
 ) -> ImageSource:
     """Take what a user has: a source, images, (images, labels) or a map-style data set."""
-    if isinstance(data, (TensorSource, DatasetSource)):
+    if isinstance(data, ImageSource) and not isinstance(data, Dataset):
         return data
     if isinstance(data, (Tensor, np.ndarray)):
         return TensorSource(_tensor(data), None, name, class_names, name, preprocessing)
@@ -126,8 +127,6 @@ def as_source(
         raise DataError(
             f"expected images, (images, labels) or a map-style data set, got {type(data).__name__}"
         )
-    if len(data) and isinstance(data[0], Example):
-        return data
     return DatasetSource(data, name, class_names, preprocessing)
 
 
@@ -148,7 +147,7 @@ def stack(source: ImageSource, indices: Sequence[int]) -> tuple[Tensor, Tensor |
 
 
 def displayable(image: Tensor) -> Tensor:
-    """Return an image in [0, 1] for figures: as it is if it lies there, else scaled by its range."""
+    """Return an image in [0, 1] for figures: as it is if it lies there, else scaled."""
     low, high = image.min(), image.max()
     if low >= 0 and high <= 1:
         return image

@@ -1,7 +1,7 @@
 """The networks of the paper (Adebayo et al. 2018, appendix), and a small one for the demo.
 
-Pixels come as x / 255. Weights start from a normal of sd 0.1 truncated at two sds, biases at 0.1, as
-in the authors' code. Layers are named flat, so that stages of a cascade carry the names people know.
+Pixels come as x / 255. Weights start from a normal of sd 0.1 truncated at two sds, biases at 0.1,
+as in the authors' code. Layers are named flat: the stages of a cascade carry the names people know.
 """
 
 from __future__ import annotations
@@ -87,10 +87,11 @@ def demo_network() -> nn.Sequential:
 
 def initialised(network: nn.Sequential) -> nn.Sequential:
     """Draw the weights of convolutions and linear layers as the authors' code does; in place."""
-    for layer in network:
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            nn.init.trunc_normal_(layer.weight, std=INITIAL_SD, a=-2 * INITIAL_SD, b=2 * INITIAL_SD)
-            nn.init.constant_(layer.bias, INITIAL_BIAS)
+    for name, values in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.constant_(values, INITIAL_BIAS)
+        else:
+            nn.init.trunc_normal_(values, std=INITIAL_SD, a=-2 * INITIAL_SD, b=2 * INITIAL_SD)
     return network
 
 
