@@ -8,6 +8,7 @@ from typing import Protocol
 
 from torch import Tensor
 
+from salsanity.models.layers import SpatialLayer
 from salsanity.passes.request import Foreign, Pass, PassResult
 
 Maps = Tensor
@@ -22,7 +23,7 @@ class Inputs:
 
     `x`: (B, C, H, W). `targets`: (B,) class indices. `ids`: one id per image, from its pixels.
     `state`: name of the model state being explained ("trained" or draw and stage), for controls whose
-    noise is seeded by it. `spatial_layer`: the layer that GradCAM looks at, or None where there is none
+    noise is seeded by it. `spatial`: the layer that GradCAM looks at, or None where there is none
     (`no_spatial_layer` then says why).
     """
 
@@ -31,7 +32,7 @@ class Inputs:
     ids: tuple[str, ...]
     seed: int
     state: str
-    spatial_layer: str | None = None
+    spatial: SpatialLayer | None = None
     no_spatial_layer: str = ""
 
 

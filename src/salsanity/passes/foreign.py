@@ -1,0 +1,192 @@
+"""Running explainers that are not ours, beside ours, without trusting them.
+
+An explainer may use global random numbers, leave hooks or a changed mode behind, write into its inputs, or raise.
+Here each runs on copies, under its own random state, and what it leaves on the network is taken off again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from salsanity.models.network import Network
+from salsanity.passes.request import Foreign, PassResult
+from salsanity.seeds import seed_for
+
+
+@dataclass(frozen=True)
+class ForeignFailure:
+    """Why an explainer gave no map for the images where `reasons` is not None."""
+
+    reasons: tuple[str | None, ...]
+    maps: Tensor | None = None
+    """(B, ...) with NaN rows for the failed images; None where no image has a map."""
+
+
+def explained_by(
+    request: Foreign,
+    network: Network,
+    x: Tensor,
+    targets: Tensor,
+    *,
+    ids: Sequence[str],
+    seed: int,
+    stream: int,
+) -> PassResult | ForeignFailure:
+    """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows."""
+    try:
+        return PassResult(_maps(request, network, x, targets, ids, seed, stream))
+    except Exception as error:  # noqa: BLE001 - foreign code may raise anything; the reason is kept
+        if out_of_memory(error):
+            raise
+        if len(x) == 1:
+            return ForeignFailure((_reason(request, error),))
+    return _one_by_one(request, network, x, targets, ids, seed, stream)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether `error` says that memory ran out, on a GPU or in the CPU allocator."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("can't allocate memory" in str(error) or "out of memory" in str(error).lower())
+    )
+
+
+def _one_by_one(
+    request: Foreign,
+    network: Network,
+    x: Tensor,
+    targets: Tensor,
+    ids: Sequence[str],
+    seed: int,
+    stream: int,
+) -> PassResult | ForeignFailure:
+    rows: list[Tensor | None] = []
+    reasons: list[str | None] = []
+    for i in range(len(x)):
+        one = slice(i, i + 1)
+        try:
+            rows.append(_maps(request, network, x[one], targets[one], ids[one], seed, stream))
+            reasons.append(None)
+        except Exception as error:  # noqa: BLE001 - as above
+            if out_of_memory(error):
+                raise
+            rows.append(None)
+            reasons.append(_reason(request, error))
+    good = [row for row in rows if row is not None]
+    if not good:
+        return ForeignFailure(tuple(reasons))
+    blank = torch.full_like(good[0], torch.nan)
+    maps = torch.cat([blank if row is None else row for row in rows])
+    return PassResult(maps) if len(good) == len(rows) else ForeignFailure(tuple(reasons), maps)
+
+
+def _reason(request: Foreign, error: Exception) -> str:
+    words = " ".join(str(error).split())[:200]
+    return f"{request.name} raised {type(error).__name__}: {words}"
+
+
+def _maps(
+    request: Foreign,
+    network: Network,
+    x: Tensor,
+    targets: Tensor,
+    ids: Sequence[str],
+    seed: int,
+    stream: int,
+) -> Tensor:
+    state = seed_for(seed, "foreign", request.name, stream, *ids)
+    with ExitStack() as stack:
+        stack.enter_context(own_random_state(state))
+        stack.enter_context(left_alone(network.module))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        maps = request.explainer(network.module, x.detach().clone(), targets.clone())
+    return as_maps(maps, x, request.name)
+
+
+def as_maps(maps: object, x: Tensor, name: str) -> Tensor:
+    """Bring what an explainer returned to maps of the inputs' height and width, on their device.
+
+    Accepts tensors and arrays of shape (B, C, *spatial), (B, 1, *spatial) or (B, *spatial), at input size or smaller
+    (then enlarged bilinearly). Raises `ValueError` for other shapes.
+    """
+    if isinstance(maps, tuple) and len(maps) == 1:
+        maps = maps[0]
+    tensor = maps.detach() if isinstance(maps, Tensor) else torch.from_numpy(np.asarray(maps))
+    tensor = tensor.to(device=x.device, dtype=x.dtype)
+    if tensor.dim() == x.dim() - 1 and x.dim() > 2:
+        tensor = tensor.unsqueeze(1)
+    fits = (
+        tensor.dim() == x.dim()
+        and len(tensor) == len(x)
+        and (x.dim() == 2 or tensor.shape[1] in (1, x.shape[1]))
+    )
+    if not fits or tensor.numel() == 0:
+        raise ValueError(
+            f"expected maps of shape {tuple(x.shape)} or with one channel, got {tuple(tensor.shape)} from {name}"
+        )
+    if tensor.shape[2:] == x.shape[2:]:
+        return tensor
+    if x.dim() != 4:
+        raise ValueError(
+            f"expected maps of shape {tuple(x.shape)}, got {tuple(tensor.shape)} from {name}"
+        )
+    return F.interpolate(tensor, size=x.shape[2:], mode="bilinear", align_corners=False)
+
+
+@contextmanager
+def own_random_state(seed: int) -> Iterator[None]:
+    """Seed Python's, NumPy's and torch's global generators inside the block, and put the old states back."""
+    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that others use
+    with torch.random.fork_rng():
+        try:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy_state)  # noqa: NPY002
+
+
+_HOOKS = (
+    "_forward_hooks",
+    "_forward_pre_hooks",
+    "_backward_hooks",
+    "_backward_pre_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)
+
+
+@contextmanager
+def left_alone(module: nn.Module) -> Iterator[None]:
+    """Take off the hooks, and undo the changes of mode and of `requires_grad`, that the block leaves behind."""
+    modules = list(module.modules())
+    hooks = [(m, name, dict(getattr(m, name))) for m in modules for name in _HOOKS]
+    modes = [(m, m.training, m.__dict__.get("forward")) for m in modules]
+    flags = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        yield
+    finally:
+        for owner, name, before in hooks:
+            present = getattr(owner, name)
+            if list(present) != list(before):
+                present.clear()
+                present.update(before)
+        for owner, training, forward in modes:
+            owner.training = training
+            if forward is None:
+                owner.__dict__.pop("forward", None)
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+            parameter.grad = None

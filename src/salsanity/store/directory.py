@@ -1,0 +1,185 @@
+"""A run folder: one parquet file per finished unit, small JSON files around them.
+
+Every file is written under a unique temporary name in the same folder, flushed to disk and then renamed, so that a
+reader sees a whole file or none. A file that is damaged all the same (a power cut, a full disk) is
+recognised by its checksum and counts as absent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, final
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from salsanity.errors import StoreError
+from salsanity.records import UnitKey
+
+FORMAT_VERSION: Final = 1
+
+SCHEMA: Final = pa.schema(
+    [
+        ("check", pa.dictionary(pa.int32(), pa.string())),
+        ("draw", pa.int32()),
+        ("stage", pa.dictionary(pa.int32(), pa.string())),
+        ("stage_index", pa.int32()),
+        ("image", pa.dictionary(pa.int32(), pa.string())),
+        ("method", pa.dictionary(pa.int32(), pa.string())),
+        ("view", pa.dictionary(pa.int32(), pa.string())),
+        ("similarity", pa.dictionary(pa.int32(), pa.string())),
+        ("value", pa.float64()),
+        ("chance", pa.float64()),
+        ("reason", pa.string()),
+    ]
+)
+
+_META: Final = b"salsanity"
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """A finished unit: its key, its scores, and notes (health of signals, times, batch size)."""
+
+    key: UnitKey
+    scores: pd.DataFrame
+    notes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class DirectoryStore:
+    """The store on disk at `folder`; creating the value creates nothing."""
+
+    folder: Path
+
+    def unit_path(self, key: UnitKey) -> Path:
+        """Where the unit's file lies or would lie."""
+        return self.folder / "scores" / f"{key.digest}.parquet"
+
+    def put(self, record: UnitRecord) -> None:
+        """Write one finished unit, whole or not at all."""
+        meta = json.dumps({"unit": record.key.to_json(), "notes": plain(record.notes)})
+        table = pa.Table.from_pandas(record.scores, schema=SCHEMA, preserve_index=False)
+        table = table.replace_schema_metadata({_META: meta.encode()})
+        with replacing(self.unit_path(record.key)) as temporary:
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+
+    def get(self, path: Path) -> UnitRecord | None:
+        """Read one unit's file; None where it is cut or damaged, so that its unit is computed again."""
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+            meta = json.loads(table.schema.metadata[_META])
+            key = UnitKey.from_json(meta["unit"])
+        except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
+            return None
+        if key.digest != path.stem or not set(SCHEMA.names) <= set(table.column_names):
+            return None
+        return UnitRecord(key, table.select(SCHEMA.names).to_pandas(), meta["notes"])
+
+    def records(self) -> Iterator[UnitRecord]:
+        """Read every whole unit, in the order of their names."""
+        for path in sorted((self.folder / "scores").glob("*.parquet")):
+            record = self.get(path)
+            if record is not None:
+                yield record
+
+    def keys(self) -> list[UnitKey]:
+        """List the keys of every whole unit."""
+        return [record.key for record in self.records()]
+
+    def read_json(self, name: str) -> Any:
+        """Read `name` from the folder; None where it does not exist; `StoreError` where it is damaged."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"expected JSON in {path}, but it cannot be read ({error}); move the run folder away or delete it"
+            ) from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write `name` in the folder, whole or not at all; NaN becomes null."""
+        text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
+
+@dataclass
+class replacing:  # noqa: N801 - a context manager reads as a verb
+    """Give a private temporary path beside `target`; on success flush it and rename it to `target`."""
+
+    target: Path
+    _temporary: Path = field(init=False)
+
+    def __enter__(self) -> Path:
+        self.target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", dir=self.target.parent)
+        os.close(handle)
+        self._temporary = Path(name)
+        return self._temporary
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            with suppress(OSError):
+                self._temporary.unlink()
+            return
+        try:
+            with self._temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+            self._temporary.chmod(0o644 & ~_umask())
+            self._temporary.replace(self.target)
+        except OSError:
+            with suppress(OSError):
+                self._temporary.unlink()
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def plain(value: Any) -> Any:
+    """Turn mappings, sequences and numbers into JSON values; NaN and infinities become null."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, str) or value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, int):
+        return value
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):  # a NumPy scalar
+        return plain(value.item())
+    return str(value)
+
+
+def table_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """Build a scores table from columns; columns that are missing are empty."""
+    return pd.DataFrame({name: columns.get(name, []) for name in SCHEMA.names})
+
+
+def all_scores(records: Sequence[UnitRecord]) -> pd.DataFrame:
+    """Concatenate the scores of units in a fixed order of rows, whatever the order of the units."""
+    if not records:
+        return table_of({})
+    tables = [record.scores.astype({"reason": object}) for record in records]
+    joined = pd.concat(tables, ignore_index=True)
+    order = ["check", "method", "view", "similarity", "stage_index", "draw", "image"]
+    for name in ("check", "stage", "image", "method", "view", "similarity"):
+        joined[name] = joined[name].astype(str)
+    return joined.sort_values(order, kind="stable", ignore_index=True)
