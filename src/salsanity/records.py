@@ -103,3 +103,26 @@ class Verdict:
     n_draws: int = 0
     n_undefined: int = 0
     init: str | None = None
+
+
+@dataclass(frozen=True)
+class LabelVerdict:
+    """The outcome of one cell of the data randomisation test, or a method's headline (view None).
+
+    `ceiling` is what plays the ceiling's part: the similarity of two honest networks' maps, for a
+    control 1, with a single true network its own ceiling. `n_draws` counts pairs of networks.
+    """
+
+    check: str
+    method: str
+    view: str | None
+    similarity: str | None
+    outcome: Outcome
+    reason: str
+    retained: float = math.nan
+    retained_ci: tuple[float, float] = (math.nan, math.nan)
+    ceiling: float = math.nan
+    n_images: int = 0
+    n_draws: int = 0
+    n_undefined: int = 0
+    init: str | None = None

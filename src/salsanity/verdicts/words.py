@@ -1,0 +1,99 @@
+"""Reasons, in words that a person who did not read the paper can follow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from salsanity.verdicts.cells import Answer
+    from salsanity.verdicts.settle import More
+
+NAMES: Final = {"spearman": "Spearman", "ssim": "SSIM", "hog": "HOG", "pearson": "Pearson"}
+
+
+def cell_name(view: str, similarity: str) -> str:
+    """Return a cell's name, as "absolute Spearman"."""
+    return f"{view} {NAMES.get(similarity, similarity)}"
+
+
+def after_full() -> str:
+    """Say what was done at the stage where everything is randomised."""
+    return "after all layers are randomised"
+
+
+def after_half(stage: str) -> str:
+    """Say what was done at the stage where the top half is randomised."""
+    return f"after the top half of the network, down to {stage}, is randomised"
+
+
+def retains(name: str, answer: Answer) -> str:
+    """Say how much stays."""
+    return f"{name} retains {answer.retained.R:.2f} of its similarity {answer.question.after}"
+
+
+def nothing_changed(name: str, answer: Answer) -> str:
+    """Say that the maps stayed what they were."""
+    return (
+        f"nothing changed: {name} is still {answer.retained.S:.2f} {answer.question.after}, where "
+        f"{answer.retained.A:.2f} is no change at all"
+    )
+
+
+def uninformative(name: str, answer: Answer) -> str:
+    """Say why a similarity cannot tell: too many undefined scores, or no room between C and A."""
+    r = answer.retained
+    if r.planned[0] * r.planned[1] == 0:
+        return f"there are no scores at stage {answer.question.stage}"
+    if r.share < 0.8:
+        why = "; ".join(f"{reason}: {n}" for reason, n in r.undefined.items())
+        stage = answer.question.stage
+        return f"{name} keeps only {r.share:.0%} of the scores at stage {stage} ({why})"
+    return (
+        f"{name} cannot tell: chance gives {r.C:.2f} and no change gives {r.A:.2f} "
+        f"{answer.question.after}, less than 0.1 apart"
+    )
+
+
+def too_few_images(n: int, least: int) -> str:
+    """Say that there are too few images."""
+    return f"{n} image{'s' * (n != 1)}: a verdict needs at least {least} (50 are recommended)"
+
+
+def too_few_draws(n: int, least: int) -> str:
+    """Say that there are too few draws."""
+    return f"{n} draw{'s' * (n != 1)}: a verdict needs at least {least} (5 are recommended)"
+
+
+def undecided(name: str, answer: Answer, more: More, alpha: float) -> str:
+    """Say which side of the threshold is open, and what would probably settle it."""
+    low, high = answer.interval.bounds(alpha)
+    threshold = answer.question.threshold
+    where = f"({low:.2f} to {high:.2f}, threshold {threshold:.2f})"
+    reason = f"{retains(name, answer)} {where}"
+    if high < threshold:
+        return f"{reason}: {answer.question.caveat}"
+    if low > threshold:
+        reason += ", above the threshold alone but not after Holm's correction for all cells"
+    return f"{reason}: {wanted(more)}"
+
+
+def wanted(more: More) -> str:
+    """Say what would probably settle a question."""
+    options = []
+    if more.draws is not None:
+        options.append(f"{more.draws} more draw{'s' * (more.draws != 1)}")
+    if more.images is not None:
+        options.append(f"{more.images} more image{'s' * (more.images != 1)}")
+    if not options and more.both is not None:
+        options.append(f"{more.both[0]} more images together with {more.both[1]} more draws")
+    if not options:
+        return "too close to the threshold for more images or draws to settle it"
+    return f"{' or '.join(options)} would probably settle it"
+
+
+def dominated(reason: str, control: float) -> str:
+    """Say that the input explains what stays, and what to do."""
+    return (
+        f"dominated by the input: {reason}, and noise times the input retains {control:.2f}; "
+        "run it without the multiplier (Kokhlikyan et al. 2021)"
+    )
