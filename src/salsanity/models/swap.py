@@ -1,0 +1,161 @@
+"""`swapped`: the only thing that puts weights into a network, and takes them out again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from salsanity.errors import ModelError
+from salsanity.models.network import Network
+
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Layer path -> name of a parameter or buffer that the layer owns directly -> values."""
+
+
+@contextmanager
+def swapped(network: Network, weights: Weights, *, exact: bool = True) -> Iterator[None]:
+    """Run the body with `weights` in the network's own copy, and put everything back afterwards.
+
+    The values are copied in, so that what the body does to them does not reach the draw. On the way
+    out, whatever happened, every module has the attributes, hooks, mode, parameters and buffers (the
+    same objects, at the same memory) that it had on the way in. With `exact`, values that the body
+    changed in place are found by comparing them with the trained ones; without it, by torch's
+    version counters alone, which writing through `.data` evades.
+
+    Raises ModelError, before anything is changed, for tensors that the network does not have.
+    """
+    targets = _targets(network, weights)
+    before = _Before.of(network)
+    try:
+        with torch.no_grad():
+            for tensor, values in targets:
+                tensor.data = torch.empty_like(tensor).copy_(values)
+        yield
+    finally:
+        before.restore(network, exact=exact)
+
+
+def _targets(network: Network, weights: Weights) -> list[tuple[Tensor, Tensor]]:
+    modules = dict(network.module.named_modules(remove_duplicate=False))
+    return [
+        (_tensor_at(modules, layer, name, values), values)
+        for layer, tensors in weights.items()
+        for name, values in tensors.items()
+    ]
+
+
+def _tensor_at(modules: Mapping[str, nn.Module], layer: str, name: str, values: Tensor) -> Tensor:
+    module = modules.get(layer)
+    owned: Tensor | None = None
+    if module is not None:
+        owned = module._parameters.get(name)
+        owned = module._buffers.get(name) if owned is None else owned
+    if owned is None:
+        raise ModelError(
+            f"Cannot put weights in: the network has no tensor {name!r} in layer {layer!r}"
+        )
+    if owned.shape != values.shape:
+        raise ModelError(
+            f"Cannot put weights in: expected shape {tuple(owned.shape)} for {name!r} in layer {layer!r}, "
+            f"got {tuple(values.shape)}"
+        )
+    return owned
+
+
+@final
+@dataclass(frozen=True)
+class _SavedTensor:
+    """A parameter or buffer object, and the memory and flags it had."""
+
+    tensor: Tensor
+    data: Tensor
+    version: int
+    requires_grad: bool
+    grad: Tensor | None
+
+    @classmethod
+    def of(cls, tensor: Tensor) -> _SavedTensor:
+        return cls(tensor, tensor.data, tensor._version, tensor.requires_grad, tensor.grad)
+
+    def restore(self, trained: Tensor | None, *, exact: bool) -> None:
+        """Give the object its memory and flags back, and that memory its values (None: unknown)."""
+        moved = self.tensor.data_ptr() != self.data.data_ptr()
+        touched = self.tensor._version != self.version
+        if moved or touched or self.tensor.shape != self.data.shape:
+            self.tensor.data = self.data
+        if trained is not None and (touched or exact) and not torch.equal(self.data, trained):
+            self.data.copy_(trained)
+        if self.tensor.requires_grad != self.requires_grad:
+            self.tensor.requires_grad_(self.requires_grad)
+        self.tensor.grad = self.grad
+
+
+@final
+@dataclass(frozen=True)
+class _SavedModule:
+    """A module's class, attributes, and the contents of its tables (parameters, hooks, children ...)."""
+
+    module: nn.Module
+    kind: type[nn.Module]
+    attributes: dict[str, Any]
+    tables: dict[str, dict[Any, Any]]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> _SavedModule:
+        attributes = dict(vars(module))
+        tables = {k: dict(v) for k, v in attributes.items() if isinstance(v, dict)}
+        return cls(module, type(module), attributes, tables)
+
+    def restore(self) -> None:
+        """Put back what differs; tables keep their identity, because hook handles refer to them."""
+        if type(self.module) is not self.kind:
+            self.module.__class__ = self.kind
+        for name, table in self.tables.items():
+            live = self.attributes[name]
+            if not _same_items(live, table):
+                live.clear()
+                live.update(table)
+        own = vars(self.module)
+        if not _same_items(own, self.attributes):
+            own.clear()
+            own.update(self.attributes)
+
+
+def _same_items(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> bool:
+    """Whether two tables hold the same objects under the same keys in the same order."""
+    if len(a) != len(b):
+        return False
+    pairs = zip(a.items(), b.items(), strict=True)
+    return all(p == q and v is w for (p, v), (q, w) in pairs)
+
+
+@final
+@dataclass(frozen=True)
+class _Before:
+    """All of a network as it was on the way in."""
+
+    modules: tuple[_SavedModule, ...]
+    tensors: tuple[tuple[_SavedTensor, Tensor | None], ...]
+
+    @classmethod
+    def of(cls, network: Network) -> _Before:
+        modules = tuple(_SavedModule.of(module) for module in network.module.modules())
+        tensors = []
+        for slot in network.slots:
+            # Inside another swap the memory is not the trained one: its values cannot be checked.
+            home = slot.tensor.data_ptr() == network.homes[slot.key]
+            trained = network.trained[slot.layer][slot.name] if home else None
+            tensors.append((_SavedTensor.of(slot.tensor), trained))
+        return cls(modules, tuple(tensors))
+
+    def restore(self, network: Network, *, exact: bool) -> None:
+        for module in self.modules:
+            module.restore()
+        with torch.no_grad():
+            for tensor, trained in self.tensors:
+                tensor.restore(trained, exact=exact)

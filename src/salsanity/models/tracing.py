@@ -1,0 +1,257 @@
+"""`trace`: one forward pass that tells in which order a network uses its layers, and their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from salsanity.models.slots import Key, Slot, slots_of, tensors_in
+
+_CONVOLUTIONS = frozenset(f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3))
+_LOOKING_ONLY = frozenset(
+    {"shape", "dtype", "device", "ndim", "requires_grad", "is_leaf", "grad_fn", "layout", "grad"}
+)
+
+
+@final
+@dataclass(frozen=True)
+class Output:
+    """What one call of a module returned, in order of completion.
+
+    `shape` is that of the first tensor in the output; `bare` says that the output is this tensor
+    and nothing else; `convolved` counts the convolutions run so far; `live` says whether the
+    predicted logit has a gradient other than zero there (for (N, L, C): in the last half of the L
+    positions, which leaves class tokens out).
+    """
+
+    module: str
+    kind: str
+    shape: tuple[int, ...]
+    bare: bool
+    convolved: int
+    normalises_last: bool = False
+    live: bool = False
+
+
+@final
+@dataclass(frozen=True)
+class Convolution:
+    """One convolution that ran: the module that ran it, and the shape of its result."""
+
+    module: str
+    shape: tuple[int, ...]
+
+
+@final
+@dataclass(frozen=True)
+class Trace:
+    """What one forward pass in eval mode used and returned.
+
+    `uses`: parameters in order of their first use (as (layer, tensor name)). `outputs`: module calls
+    in order of completion. `calls`: names of modules in order of their first call. `serial`: modules
+    whose children hand a tensor from one to the next with nothing in between, the last child's
+    output being the module's own.
+    """
+
+    input_shape: tuple[int, ...]
+    logits_shape: tuple[int, ...]
+    uses: tuple[Key, ...]
+    outputs: tuple[Output, ...]
+    convolutions: tuple[Convolution, ...]
+    calls: tuple[str, ...]
+    serial: frozenset[str]
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Paths of the modules that own used parameters, by first use."""
+        return tuple(dict.fromkeys(layer for layer, _ in self.uses))
+
+    def uses_tensor(self, layer: str, name: str) -> bool:
+        """Whether the forward pass used this parameter."""
+        return (layer, name) in self._used
+
+    @cached_property
+    def _used(self) -> frozenset[Key]:
+        return frozenset(self.uses)
+
+
+Stamp = tuple[int, int]
+"""A tensor's memory and version: views of one value share it, an in-place change ends it."""
+
+
+@dataclass
+class _Call:
+    name: str
+    inputs: frozenset[Stamp]
+    outputs: frozenset[Stamp] = frozenset()
+    children: list[_Call] = field(default_factory=list)
+
+
+@dataclass
+class _Recording:
+    keys: Mapping[int, Key]
+    uses: dict[Key, None] = field(default_factory=dict)
+    outputs: list[tuple[Output, Tensor]] = field(default_factory=list)
+    convolutions: list[Convolution] = field(default_factory=list)
+    calls: dict[str, None] = field(default_factory=dict)
+    serial: dict[str, bool] = field(default_factory=dict)
+    stack: list[_Call] = field(default_factory=list)
+    alive: list[Tensor] = field(default_factory=list)
+
+    def stamps(self, value: object) -> frozenset[Stamp]:
+        """Stamp the tensors in a value; they are kept alive, so that memory is not used again."""
+        tensors = list(tensors_in(value))
+        self.alive += tensors
+        return frozenset((t.untyped_storage().data_ptr(), t._version) for t in tensors)
+
+    def enter(self, name: str, inputs: object) -> None:
+        call = _Call(name, self.stamps(inputs))
+        if self.stack:
+            self.stack[-1].children.append(call)
+        self.stack.append(call)
+        self.calls.setdefault(name)
+
+    def leave(self, name: str, module: nn.Module, output: object) -> None:
+        call = self.stack.pop()
+        call.outputs = self.stamps(output)
+        self.serial[name] = self.serial.get(name, True) and _is_serial(call)
+        first = next(tensors_in(output), None)
+        if first is not None:
+            bare = isinstance(output, Tensor)
+            record = Output(
+                name,
+                type(module).__name__,
+                tuple(first.shape),
+                bare,
+                len(self.convolutions),
+                _normalises_last(module, first),
+            )
+            self.outputs.append((record, first))
+
+    def use(self, func: Callable[..., Any], arguments: object) -> None:
+        if _looks_only(func):
+            return
+        for tensor in tensors_in(arguments):
+            key = self.keys.get(id(tensor))
+            if key is not None:
+                self.uses.setdefault(key)
+
+    def convolve(self, result: object) -> None:
+        if isinstance(result, Tensor):
+            where = self.stack[-1].name if self.stack else ""
+            self.convolutions.append(Convolution(where, tuple(result.shape)))
+
+
+def _is_serial(call: _Call) -> bool:
+    """Whether each child's output is what the next one takes, and the last one's what comes out."""
+    pairs = zip(call.children, call.children[1:], strict=False)
+    joined = all(before.outputs & after.inputs for before, after in pairs)
+    return bool(call.children) and joined and bool(call.children[-1].outputs & call.outputs)
+
+
+def _normalises_last(module: nn.Module, output: Tensor) -> bool:
+    """Whether the module is a norm over the last axis of its output, which is then the channels."""
+    weight = module._parameters.get("weight")
+    channels = getattr(module, "normalized_shape", None)
+    if channels is None or "2d" in type(module).__name__.lower():
+        return False
+    size = (channels,) if isinstance(channels, int) else tuple(channels)
+    return size == tuple(output.shape[-1:]) and (weight is None or weight.ndim == 1)
+
+
+def _looks_only(func: Callable[..., Any]) -> bool:
+    """Whether a call only reads a property such as `tensor.shape`."""
+    getter = getattr(func, "__self__", None)
+    return func.__name__ == "__get__" and getattr(getter, "__name__", "") in _LOOKING_ONLY
+
+
+class _Watch(TorchFunctionMode):
+    """Tells a recording which parameters the torch functions take (torch demands a subclass)."""
+
+    def __init__(self, recording: _Recording) -> None:
+        self.recording = recording
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.recording.use(func, (args, kwargs))
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in _CONVOLUTIONS:
+            self.recording.convolve(result)
+        return result
+
+
+def trace(
+    module: nn.Module, example: Tensor, *, logits: Callable[[object], Tensor] | None = None
+) -> Trace:
+    """Run `module` once on `example`, (N, ...), and record what it used and returned.
+
+    The module is left as it was. `logits` unwraps the output; without it the first tensor counts.
+    Whatever the forward pass raises comes through.
+    """
+    recording = _Recording(_keys_of(slots_of(module)))
+    with ExitStack() as stack:
+        for name, part in module.named_modules():
+            _hook(stack, recording, name, part)
+        stack.enter_context(torch.enable_grad())
+        x = example.detach().clone().requires_grad_()
+        with _Watch(recording):
+            output = module(x.clone())
+    scores = logits(output) if logits else next(tensors_in(output))
+    return Trace(
+        input_shape=tuple(example.shape),
+        logits_shape=tuple(scores.shape),
+        uses=tuple(recording.uses),
+        outputs=_with_live(recording.outputs, scores),
+        convolutions=tuple(recording.convolutions),
+        calls=tuple(recording.calls),
+        serial=frozenset(name for name, serial in recording.serial.items() if serial),
+    )
+
+
+def _keys_of(slots: tuple[Slot, ...]) -> dict[int, Key]:
+    return {id(slot.tensor): slot.key for slot in slots if slot.kind == "parameter"}
+
+
+def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module) -> None:
+    def before(_: nn.Module, args: object, kwargs: object) -> None:
+        recording.enter(name, (args, kwargs))
+
+    def after(part: nn.Module, _: object, output: object) -> None:
+        recording.leave(name, part, output)
+
+    stack.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
+    stack.callback(module.register_forward_hook(after).remove)
+
+
+def _with_live(outputs: list[tuple[Output, Tensor]], scores: Tensor) -> tuple[Output, ...]:
+    """Fill in which outputs the predicted logit has a gradient at, by one backward pass."""
+    wanted = [
+        i for i, (_, tensor) in enumerate(outputs) if tensor.requires_grad and tensor.ndim > 2
+    ]
+    live: set[int] = set()
+    if scores.requires_grad and scores.ndim > 1 and wanted:
+        total = scores.flatten(1).amax(dim=1).sum()
+        tensors = [outputs[i][1] for i in wanted]
+        gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+        live = {i for i, g in zip(wanted, gradients, strict=True) if g is not None and _alive(g)}
+    return tuple(
+        Output(o.module, o.kind, o.shape, o.bare, o.convolved, o.normalises_last, i in live)
+        for i, (o, _) in enumerate(outputs)
+    )
+
+
+def _alive(gradient: Tensor) -> bool:
+    part = gradient[:, gradient.shape[1] // 2 :] if gradient.ndim == 3 else gradient
+    return bool(part.count_nonzero())
