@@ -24,7 +24,7 @@ def class_activation(result: PassResult, layer: SpatialLayer, x: Tensor) -> Maps
     """Return relu(sum_k mean(dA_k) A_k), enlarged bilinearly to the size of `x`: (B, 1, H, W)."""
     if result.activation is None:
         raise MethodError("GradCAM needs a pass with a tap; ask for Pass(tap=...)")
-    activation, gradient = layer.to_grid(result.activation), layer.to_grid(result.gradient)
+    activation, gradient = layer.laid_out(result.activation), layer.laid_out(result.gradient)
     weights = gradient.mean((2, 3), keepdim=True)
     coarse = F.relu((weights * activation).sum(1, keepdim=True))
     return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)

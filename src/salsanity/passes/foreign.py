@@ -1,7 +1,7 @@
 """Running explainers that are not ours, beside ours, without trusting them.
 
 An explainer may use global random numbers, leave hooks or a changed mode behind, write into its inputs, or raise.
-Here each runs on copies, under its own random state, and what it leaves on the network is taken off again.
+Here each runs on copies, under its own random state; `swapped` takes off what it leaves on the network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from salsanity.models.network import Network
 from salsanity.passes.request import Foreign, PassResult
@@ -105,7 +105,6 @@ def _maps(
     state = seed_for(seed, "foreign", request.name, stream, *ids)
     with ExitStack() as stack:
         stack.enter_context(own_random_state(state))
-        stack.enter_context(left_alone(network.module))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         maps = request.explainer(network.module, x.detach().clone(), targets.clone())
@@ -155,38 +154,3 @@ def own_random_state(seed: int) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy_state)  # noqa: NPY002
-
-
-_HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_forward_hooks_with_kwargs",
-    "_forward_pre_hooks_with_kwargs",
-    "_forward_hooks_always_called",
-)
-
-
-@contextmanager
-def left_alone(module: nn.Module) -> Iterator[None]:
-    """Take off the hooks, and undo the changes of mode and of `requires_grad`, that the block leaves behind."""
-    modules = list(module.modules())
-    hooks = [(m, name, dict(getattr(m, name))) for m in modules for name in _HOOKS]
-    modes = [(m, m.training, m.__dict__.get("forward")) for m in modules]
-    flags = [(p, p.requires_grad) for p in module.parameters()]
-    try:
-        yield
-    finally:
-        for owner, name, before in hooks:
-            present = getattr(owner, name)
-            if list(present) != list(before):
-                present.clear()
-                present.update(before)
-        for owner, training, forward in modes:
-            owner.training = training
-            if forward is None:
-                owner.__dict__.pop("forward", None)
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-            parameter.grad = None

@@ -6,7 +6,7 @@ computes for it can be kept and replayed; folds stream, so that memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
@@ -40,6 +40,8 @@ class Setting:
     stream: int
     batch_size: int
     draw_baseline: DrawBaseline
+    tick: Callable[[int], None] | None = None
+    """Told after each physical batch how many evaluations it made."""
 
 
 @dataclass
@@ -93,11 +95,13 @@ def _run_group(
         for demand, part in zip(demands, parts, strict=True):
             if part.wanted:
                 targets = demand.state.targets[extent.first : extent.last]
-                with swapped(network, demand.state.weights):
+                with swapped(network, demand.state.weights, exact=False):
                     found = differentiate(
                         network, piece.x, targets, rule=group.rule, taps=part.taps
                     )
                 part.take(extent, piece, found)
+                if setting.tick is not None:
+                    setting.tick(len(piece.x) * len(targets))
     plain = group.points == Points() and group.rule is Rule.PLAIN
     for part, answer in zip(parts, answers, strict=True):
         answer.results.update(part.results())

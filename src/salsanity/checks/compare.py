@@ -1,0 +1,133 @@
+"""From maps to rows of scores: the same image before and after, and another image for chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from salsanity.checks.explain import Explained
+from salsanity.records import VIEWS
+from salsanity.similarity import Scores, Similarity, View, view
+
+Cell = tuple[str, str, str]
+"""(method, view, similarity)."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Features of one method's maps of a batch, or why there are none."""
+
+    features: Any
+    reasons: tuple[str | None, ...]
+
+
+def prepare(
+    maps: Mapping[str, Explained], similarities: Sequence[Similarity[Any]]
+) -> dict[Cell, Prepared]:
+    """Compute the features of every method, view and similarity once."""
+    prepared: dict[Cell, Prepared] = {}
+    for method, explained in maps.items():
+        for name in VIEWS:
+            seen = None if explained.maps is None else _view(explained.maps, name)
+            for similarity in similarities:
+                features = None if seen is None else similarity.prepare(seen)
+                prepared[method, name, similarity.name] = Prepared(features, explained.reasons)
+    return prepared
+
+
+def _view(maps: Tensor, name: str) -> View:
+    return view(maps if maps.dim() > 2 else maps.unsqueeze(1), signed=name == "signed")
+
+
+@dataclass
+class Rows:
+    """Columns of scores, growing; `stage`, `draw` and the rest as in the run folder."""
+
+    check: str
+    images: tuple[str, ...]
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+
+    def add(
+        self,
+        cell: Cell,
+        *,
+        stage: tuple[str, int],
+        draw: int,
+        values: Sequence[float],
+        chances: Sequence[float],
+        reasons: Sequence[str | None],
+    ) -> None:
+        """Append one row per image."""
+        n = len(self.images)
+        method, view_name, similarity = cell
+        added: dict[str, Sequence[Any]] = {
+            "check": [self.check] * n,
+            "draw": [draw] * n,
+            "stage": [stage[0]] * n,
+            "stage_index": [stage[1]] * n,
+            "image": self.images,
+            "method": [method] * n,
+            "view": [view_name] * n,
+            "similarity": [similarity] * n,
+            "value": values,
+            "chance": chances,
+            "reason": reasons,
+        }
+        for name, column in added.items():
+            self.columns.setdefault(name, []).extend(column)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Similarities of one cell at one stage: with the same image, and with its partner."""
+
+    values: list[float]
+    chances: list[float]
+    reasons: list[str | None]
+
+
+def compare(
+    similarity: Similarity[Any],
+    reference: Prepared,
+    changed: Prepared,
+    partners: Sequence[int | None] | None,
+) -> Comparison:
+    """Compare reference map i with changed map i, and, for chance, with changed map `partners[i]`."""
+    n = len(reference.reasons)
+    if reference.features is None or changed.features is None:
+        reasons = [a or b for a, b in zip(reference.reasons, changed.reasons, strict=True)]
+        return Comparison([math.nan] * n, [math.nan] * n, [r or "no map" for r in reasons])
+    values, reasons = _values(
+        similarity.compare(reference.features, changed.features), reference, changed, range(n)
+    )
+    if partners is None:
+        return Comparison(values, [math.nan] * n, reasons)
+    order = [i if partner is None else partner for i, partner in enumerate(partners)]
+    chances, why = _values(
+        similarity.compare(reference.features, changed.features.take(order)),
+        reference,
+        changed,
+        order,
+    )
+    for i, partner in enumerate(partners):
+        if partner is None:
+            chances[i], why[i] = math.nan, "no other image to compare with"
+    merged = [a or (b and f"chance: {b}") for a, b in zip(reasons, why, strict=True)]
+    return Comparison(values, chances, merged)
+
+
+def _values(
+    scores: Scores, reference: Prepared, changed: Prepared, order: Sequence[int]
+) -> tuple[list[float], list[str | None]]:
+    values = scores.values.to("cpu", torch.float64).tolist()
+    reasons = [
+        reference.reasons[i] or changed.reasons[j] or scores.reasons[i]
+        for i, j in enumerate(order)
+    ]
+    kept = [math.nan if why else value for value, why in zip(values, reasons, strict=True)]
+    return kept, reasons

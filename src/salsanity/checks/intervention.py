@@ -1,0 +1,98 @@
+"""What a check compares: a reference state of the network, and the states that an intervention makes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from salsanity.methods import Baselines, Inputs, Method
+from salsanity.models.layers import SpatialLayer
+from salsanity.models.network import Network
+from salsanity.passes.run import Setting
+from salsanity.passes.schedule import Weights
+from salsanity.randomizers.draw import Draw
+from salsanity.randomizers.stages import Stage
+from salsanity.seeds import seed_for
+from salsanity.similarity import Similarity
+
+REFERENCE_STREAM = 0
+CHANGED_STREAM = 1
+
+
+class Intervention(Protocol):
+    """Makes states of a network: stages of randomised weights, or networks trained on other labels."""
+
+    def weights(self, network: Network, draw: int, stage: str) -> Weights:
+        """Return what to put into the network for `stage` of `draw`; empty for the network as it is."""
+
+
+@dataclass
+class Cascade:
+    """Randomised stages of one network; the same draw of a layer serves every stage.
+
+    Draws are kept up to `keep_bytes`, since each serves every chunk of images.
+    """
+
+    draw: Draw
+    stages: Mapping[str, Stage]
+    seed: int
+    keep_bytes: int = 2 << 30
+
+    def __post_init__(self) -> None:
+        """Start with no draw kept."""
+        self._kept: dict[int, Weights] = {}
+
+    def weights(self, network: Network, draw: int, stage: str) -> Weights:
+        """Return the drawn tensors of the stage's blocks."""
+        everything = self._drawn(network, draw)
+        blocks = set(self.stages[stage].blocks)
+        layers = {layer for b in network.blocks if b.name in blocks for layer in b.layers}
+        return {layer: tensors for layer, tensors in everything.items() if layer in layers}
+
+    def _drawn(self, network: Network, draw: int) -> Weights:
+        if draw not in self._kept:
+            fresh = self.draw(network, seed_for(self.seed, "draw", draw))
+            room = self.keep_bytes // max(1, _bytes_of(fresh))
+            while len(self._kept) >= max(1, room):
+                self._kept.pop(next(iter(self._kept)))
+            self._kept[draw] = fresh
+        return self._kept[draw]
+
+
+def _bytes_of(weights: Weights) -> int:
+    return sum(
+        value.numel() * value.element_size()
+        for tensors in weights.values()
+        for value in tensors.values()
+    )
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """Everything resolved that a unit of work needs, whatever the check."""
+
+    network: Network
+    methods: tuple[Method, ...]
+    similarities: tuple[Similarity[Any], ...]
+    seed: int
+    batch_size: int
+    baselines: Baselines
+    spatial: SpatialLayer | None
+    no_spatial_layer: str
+    tick: Callable[[int], None] | None = None
+
+    def setting(self, stream: int, *, batch_size: int) -> Setting:
+        """Return how passes run under a noise stream."""
+        return Setting(self.seed, stream, batch_size, self.baselines, self.tick)
+
+    def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:
+        """Return a batch as methods see it."""
+        return Inputs(x, targets, tuple(ids), self.seed, state, self.spatial, self.no_spatial_layer)
+
+    def chosen(self, names: Sequence[str]) -> tuple[Method, ...]:
+        """Return the methods with these names, in this order."""
+        by_name = {method.name: method for method in self.methods}
+        return tuple(by_name[name] for name in names)

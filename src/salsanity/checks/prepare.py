@@ -1,0 +1,195 @@
+"""Before the long part: what the network predicts, which methods it admits, what a pass costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from salsanity.checks.compare import compare, prepare
+from salsanity.checks.explain import Explained, Wanted, explain
+from salsanity.checks.intervention import REFERENCE_STREAM, Instruments
+from salsanity.errors import MethodError
+from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
+from salsanity.models.layers import SpatialLayer, spatial_layer
+from salsanity.models.network import Network
+from salsanity.passes.foreign import out_of_memory
+from salsanity.passes.request import Foreign, Pass, Rule
+from salsanity.passes.run import differentiate
+from salsanity.passes.schedule import State, evaluations
+from salsanity.similarity import Similarity
+
+BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+CPU_SECONDS_PER_BATCH: Final = 2.0
+"""Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
+
+
+def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
+    """Return the logits (B, classes) of preprocessed images without gradients."""
+    with torch.no_grad():
+        return torch.cat([network.logits(part) for part in x.split(batch_size)])
+
+
+def find_spatial_layer(network: Network, name: str | None = None) -> tuple[SpatialLayer | None, str]:
+    """Return the layer that GradCAM looks at, or None and why there is none.
+
+    A layer that the user named must exist: its `MethodError` passes through.
+    """
+    try:
+        return spatial_layer(network.trace, name), ""
+    except MethodError as error:
+        if name is not None:
+            raise
+        return None, str(error)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """Methods that are defined for a network, and why the others are not."""
+
+    methods: tuple[Method, ...]
+    refused: dict[str, str]
+
+
+def admitted(tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str]) -> Admitted:
+    """Try every built-in method, at one sample and step, on the trained network and a few images.
+
+    A guided rule that changes nothing is refused: it would silently be its plain counterpart.
+    """
+    kept, refused = [], {}
+    for method in tools.methods:
+        try:
+            _try(tools, method, x, targets, ids)
+            kept.append(method)
+        except MethodError as error:
+            refused[method.name] = str(error)
+    return Admitted(tuple(kept), refused)
+
+
+def _try(tools: Instruments, method: Method, x: Tensor, targets: Tensor, ids: Sequence[str]) -> None:
+    inputs = tools.inputs(x, targets, ids, "trained")
+    cheap = cheapest(method)
+    requests = requests_of(cheap, tools, x, targets, ids)
+    if any(isinstance(request, Foreign) for request in requests):
+        return  # tried where its rows are: it may be dear, and its failure spoils them alone
+    setting = tools.setting(REFERENCE_STREAM, batch_size=max(1, len(x)))
+    (_,) = explain(
+        tools.network, inputs, [Wanted(State("trained", {}, targets), (cheap,))], setting=setting
+    )
+    if isinstance(method, GuidedBackprop | GuidedGradCAM):
+        _check_guided(tools.network, x, targets, method.name)
+
+
+def _check_guided(network: Network, x: Tensor, targets: Tensor, name: str) -> None:
+    plain, guided = (
+        differentiate(network, x[None], targets, rule=rule, taps=(None,)).at[None][1]
+        for rule in (Rule.PLAIN, Rule.GUIDED)
+    )
+    if torch.equal(plain, guided) and bool(plain.any()):
+        raise MethodError(
+            f"{name} equals its plain counterpart on this network: the guided rule changed nothing; leave it out"
+        )
+
+
+def cheapest(method: Method) -> Method:
+    """Return the method with one sample and one step, where it is one of ours."""
+    changes = {name: 1 for name in ("samples", "steps_on_path") if hasattr(method, name)}
+    return replace(method, **changes) if changes else method  # type: ignore[type-var]
+
+
+def requests_of(
+    method: Method, tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str]
+) -> tuple[Pass | Foreign, ...]:
+    """Return the first passes that a method asks for."""
+    steps = method.steps(tools.inputs(x, targets, ids, "trained"))
+    try:
+        return next(steps)
+    except StopIteration:
+        return ()
+    finally:
+        steps.close()
+
+
+@dataclass(frozen=True)
+class Speed:
+    """A batch size, and the seconds of one forward and backward pass of one image at it."""
+
+    batch_size: int
+    seconds: float
+
+
+def measured_speed(
+    network: Network, x: Tensor, targets: Tensor, *, batch_size: int | None = None
+) -> Speed:
+    """Time the plain pass at growing batch sizes and return the fastest per image; or at `batch_size` alone.
+
+    Stops where memory runs out, or where two doublings gained less than 3 %.
+    """
+    if batch_size is not None:
+        return Speed(batch_size, _seconds(network, x, targets, batch_size))
+    best = Speed(1, _seconds(network, x, targets, 1))
+    without_gain = 0
+    for size in BATCH_SIZES[1:]:
+        if x.device.type == "cpu" and size * best.seconds > CPU_SECONDS_PER_BATCH:
+            break
+        try:
+            seconds = _seconds(network, x, targets, size)
+        except Exception as error:
+            if out_of_memory(error):
+                break
+            raise
+        if seconds < 0.97 * best.seconds:
+            best, without_gain = Speed(size, seconds), 0
+        else:
+            without_gain += 1
+        if without_gain == 2:
+            break
+    return best
+
+
+def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
+    rows = [i % len(x) for i in range(size)]
+    batch, wanted = x[rows][None], targets[rows]
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
+        if x.device.type == "cuda":
+            torch.cuda.synchronize(x.device)
+        times.append(time.perf_counter() - began)
+    return min(times[1:]) / size
+
+
+def comparison_seconds(x: Tensor, similarities: Sequence[Similarity[Any]]) -> float:
+    """Time preparing a map of the inputs' size and comparing it twice, per image, all similarities and views."""
+    maps = {"noise": Explained(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x), (None,) * len(x))}  # fmt: skip
+    began = time.perf_counter()
+    for cell, features in prepare(maps, similarities).items():
+        similarity = next(s for s in similarities if s.name == cell[2])
+        compare(similarity, features, features, list(range(len(x))))
+    return (time.perf_counter() - began) / len(x)
+
+
+def cost_by_method(
+    tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str]
+) -> dict[str, int]:
+    """Return the passes per image and state that each method would cost alone."""
+    return {
+        method.name: evaluations(requests_of(method, tools, x, targets, ids))
+        for method in tools.methods
+    }
+
+
+def shared_cost(
+    tools: Instruments,
+    methods: Sequence[Method],
+    x: Tensor,
+    targets: Tensor,
+    ids: Sequence[str],
+) -> int:
+    """Return the passes per image and state that `methods` cost together, equal passes once."""
+    return evaluations([r for m in methods for r in requests_of(m, tools, x, targets, ids)])

@@ -1,0 +1,273 @@
+"""Names to objects: what is built in, what plug-ins add, and what a user points at.
+
+A method is named as `gradient`, `smoothgrad(samples=20)`, `captum:Occlusion(sliding_window_shapes=(3, 16, 16))` or
+`file.py:function`. Arguments are Python literals, read with `ast.literal_eval`: nothing is evaluated.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from salsanity.errors import MethodError, SalsanityError, SimilarityError, UsageError
+from salsanity.methods import (
+    CallableMethod,
+    Edge,
+    GradCAM,
+    Gradient,
+    GuidedBackprop,
+    GuidedGradCAM,
+    InputMagnitude,
+    InputXGradient,
+    IntegratedGradients,
+    IntegratedGradientsSmoothGrad,
+    Method,
+    Noise,
+    NoiseXInput,
+    SmoothGrad,
+    SmoothGradSquared,
+    VarGrad,
+)
+from salsanity.models.load import load_symbol
+from salsanity.passes.request import Baseline
+from salsanity.similarity import HOG, SSIM, Cosine, Pearson, Similarity, Spearman
+
+MAX_SPEC_LENGTH: Final = 2000
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How many noisy samples and path steps a method takes unless its name says otherwise.
+
+    `endpoints` spaces path steps as the paper's released code did.
+    """
+
+    samples: int = 50
+    steps: int = 50
+    endpoints: bool = False
+
+
+BUILT_IN_METHODS: Final[Mapping[str, Callable[[Effort], Method]]] = {
+    "gradient": lambda effort: Gradient(),
+    "input_x_gradient": lambda effort: InputXGradient(),
+    "smoothgrad": lambda effort: SmoothGrad(effort.samples),
+    "smoothgrad_squared": lambda effort: SmoothGradSquared(effort.samples),
+    "vargrad": lambda effort: VarGrad(min(25, effort.samples)),
+    "integrated_gradients": lambda effort: IntegratedGradients(
+        effort.steps, spacing="endpoints" if effort.endpoints else "midpoint"
+    ),
+    "integrated_gradients_smoothgrad": lambda effort: IntegratedGradientsSmoothGrad(
+        min(25, effort.samples),
+        steps_on_path=effort.steps,
+        spacing="endpoints" if effort.endpoints else "midpoint",
+    ),
+    "guided_backprop": lambda effort: GuidedBackprop(),
+    "gradcam": lambda effort: GradCAM(),
+    "guided_gradcam": lambda effort: GuidedGradCAM(),
+}
+
+CONTROLS: Final[Mapping[str, Callable[[], Method]]] = {
+    "edge": Edge,
+    "input": InputMagnitude,
+    "noise": Noise,
+    "noise_x_input": NoiseXInput,
+}
+
+BUILT_IN_SIMILARITIES: Final[Mapping[str, Callable[..., Similarity[Any]]]] = {
+    "spearman": Spearman,
+    "ssim": SSIM,
+    "hog": HOG,
+    "pearson": Pearson,
+    "cosine": Cosine,
+}
+
+DEFAULT_SIMILARITIES: Final = ("spearman", "ssim", "hog")
+DEFAULT_METHODS: Final = tuple(
+    name for name in BUILT_IN_METHODS if name != "integrated_gradients_smoothgrad"
+)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A parsed name with arguments: `library:Target(key=literal, ...)`."""
+
+    target: str
+    arguments: Mapping[str, Any]
+
+
+def parse_call(text: str) -> Call:
+    """Parse `target` or `target(key=literal, ...)`; raise `UsageError` for anything else."""
+    text = text.strip()
+    match = re.fullmatch(r"(?P<target>[^()\s][^()]*?)\s*(?:\((?P<arguments>.*)\))?", text, re.DOTALL)
+    if match is None or len(text) > MAX_SPEC_LENGTH:
+        raise UsageError(
+            f"expected a name such as gradient or smoothgrad(samples=20), got {text[:80]!r}"
+        )
+    return Call(match["target"], _literals(match["arguments"] or "", text))
+
+
+def _literals(arguments: str, text: str) -> dict[str, Any]:
+    try:
+        tree = ast.parse(f"f({arguments}\n)", mode="eval").body
+        if not isinstance(tree, ast.Call) or tree.args or not isinstance(tree.func, ast.Name):
+            raise ValueError("only key=value arguments are allowed")
+        if any(keyword.arg is None for keyword in tree.keywords):
+            raise ValueError("** is not allowed")
+        return {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise UsageError(
+            f"expected arguments as key=literal, e.g. smoothgrad(samples=20), got {text[:120]!r} "
+            f"({' '.join(str(error).split())[:120]})"
+        ) from None
+
+
+def method(spec: str | Method | Callable[..., Any], *, effort: Effort = Effort()) -> Method:  # noqa: B008 - frozen
+    """Return the method that `spec` names or is; a bare callable is taken as an explainer.
+
+    Raises `MethodError` for an unknown name, a bad argument, or a plug-in that fails to load.
+    """
+    if not isinstance(spec, str):
+        return _as_method(spec, getattr(spec, "__name__", type(spec).__name__))
+    call = parse_call(spec)
+    if call.target in BUILT_IN_METHODS:
+        return _built_in(call, spec, effort)
+    if call.target in CONTROLS:
+        raise MethodError(
+            f"{call.target!r} is a control, which always runs; name methods such as gradient"
+        )
+    plugin = _plugin("salsanity.methods", call.target)
+    if plugin is not None:
+        return _as_method(_made(plugin, call, spec), call.target)
+    if ":" in call.target:
+        return _from_library(call, spec)
+    raise MethodError(
+        f"expected a saliency method, got {call.target!r}; known are {', '.join(BUILT_IN_METHODS)}, "
+        "captum:Class(...), file.py:function, and plug-ins (see `salsanity methods`)"
+    )
+
+
+def _built_in(call: Call, spec: str, effort: Effort) -> Method:
+    made = BUILT_IN_METHODS[call.target](effort)
+    if not call.arguments:
+        return made
+    renamed = {"steps": "steps_on_path"}
+    changes = {renamed.get(key, key): value for key, value in call.arguments.items()}
+    if "baseline" in changes:
+        changes["baseline"] = _baseline(changes)
+    changes.pop("baseline_draws", None)
+    changes.pop("baseline_value", None)
+    known = {f.name for f in fields(made) if f.name not in ("name", "stochastic")} if is_dataclass(made) else set()  # fmt: skip
+    unknown = sorted(set(changes) - known)
+    if unknown:
+        options = ", ".join(sorted(known)).replace("steps_on_path", "steps") or "none"
+        raise MethodError(f"{call.target} has no argument {unknown[0]!r}; it takes: {options}")
+    _check_numbers(call)
+    return replace(made, **changes, name=canonical(spec))  # type: ignore[type-var, no-any-return]
+
+
+def _check_numbers(call: Call) -> None:
+    for key in ("samples", "steps", "baseline_draws"):
+        value = call.arguments.get(key, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 100_000:
+            raise MethodError(
+                f"{call.target} expects {key} as a whole number from 1 to 100000, got {value!r}"
+            )
+    sd = call.arguments.get("sd", 0.15)
+    if not isinstance(sd, int | float) or not 0 < sd <= 100:
+        raise MethodError(f"{call.target} expects sd as a number above 0, got {sd!r}")
+
+
+_BASELINES = ("zeros", "constant", "data_mean", "blur", "uniform", "gaussian", "max_distance", "data")
+
+
+def _baseline(changes: Mapping[str, Any]) -> Baseline:
+    name, value = changes["baseline"], changes.get("baseline_value")
+    if name not in _BASELINES:
+        raise MethodError(f"unknown baseline {name!r}; use one of {', '.join(_BASELINES)}")
+    if value is not None and not isinstance(value, int | float):
+        raise MethodError(f"expected baseline_value as a number, got {value!r}")
+    return Baseline(name, value, changes.get("baseline_draws", 1))
+
+
+def canonical(spec: str) -> str:
+    """Return the spec with its arguments in a fixed order and spelling, as the name in scores."""
+    call = parse_call(spec)
+    if not call.arguments:
+        return call.target
+    inner = ", ".join(f"{key}={value!r}" for key, value in sorted(call.arguments.items()))
+    return f"{call.target}({inner})"
+
+
+def _as_method(value: Any, name: str) -> Method:
+    if hasattr(value, "steps") and hasattr(value, "name") and hasattr(value, "stochastic"):
+        return value  # type: ignore[no-any-return]
+    if callable(value):
+        return CallableMethod(value, name)
+    raise MethodError(
+        f"expected a method or a callable (model, inputs, targets) -> maps, got {type(value).__name__}"
+    )
+
+
+def _made(plugin: Any, call: Call, spec: str) -> Any:
+    if not isinstance(plugin, type) and not call.arguments:
+        return plugin
+    try:
+        return plugin(**call.arguments)
+    except SalsanityError:
+        raise
+    except Exception as error:
+        raise MethodError(f"plug-in {spec!r} cannot be made: {type(error).__name__}: {error}") from error
+
+
+def _from_library(call: Call, spec: str) -> Method:
+    library, _, target = call.target.partition(":")
+    adapter = _plugin("salsanity.libraries", library)
+    if adapter is not None:
+        made = adapter(target, dict(call.arguments))
+        return _as_method(made, canonical(spec))
+    if call.arguments:
+        raise MethodError(
+            f"{call.target!r} is a function of your own and takes no arguments here; bind them in the file"
+        )
+    return _as_method(load_symbol(call.target), call.target)
+
+
+def similarity(spec: str | Similarity[Any]) -> Similarity[Any]:
+    """Return the similarity that `spec` names or is; raise `SimilarityError` for an unknown name."""
+    if not isinstance(spec, str):
+        return spec
+    call = parse_call(spec)
+    factory = BUILT_IN_SIMILARITIES.get(call.target) or _plugin("salsanity.similarities", call.target)
+    if factory is None:
+        raise SimilarityError(
+            f"expected a similarity, got {call.target!r}; known are {', '.join(BUILT_IN_SIMILARITIES)} "
+            "and plug-ins (see `salsanity similarities`)"
+        )
+    try:
+        return factory(**call.arguments)
+    except TypeError as error:
+        raise SimilarityError(f"similarity {spec!r} cannot be made: {error}") from error
+
+
+def _plugin(group: str, name: str) -> Any:
+    """Load the plug-in `name` of `group`; None where there is none; an error that names a broken one."""
+    for entry in entry_points(group=group, name=name):
+        try:
+            return entry.load()
+        except SalsanityError:
+            raise
+        except Exception as error:
+            raise UsageError(
+                f"plug-in {name!r} ({entry.value}) of {group} cannot be loaded: {type(error).__name__}: {error}; "
+                "repair or uninstall it"
+            ) from error
+    return None
+
+
+def plugin_names(group: str) -> Sequence[str]:
+    """List the names that installed plug-ins add to `group`."""
+    return sorted({entry.name for entry in entry_points(group=group)})
