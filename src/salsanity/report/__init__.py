@@ -1,1 +1,43 @@
+"""From a run folder to tables, figures and one HTML file; needs neither the network nor torch."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from salsanity.report.figures import figure, write_figures
+    from salsanity.report.folder import Run, read_run
+    from salsanity.report.html import write_report
+    from salsanity.report.notebook import notebook_html
+    from salsanity.report.summary import summary_sentences
+    from salsanity.report.tables import verdict_table
+
+_HOME = {
+    "Run": "folder",
+    "read_run": "folder",
+    "verdict_table": "tables",
+    "summary_sentences": "summary",
+    "figure": "figures",
+    "write_figures": "figures",
+    "write_report": "html",
+    "notebook_html": "notebook",
+}
+
+__all__ = [
+    "Run",
+    "figure",
+    "notebook_html",
+    "read_run",
+    "summary_sentences",
+    "verdict_table",
+    "write_figures",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: matplotlib and pandas are slow to start."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

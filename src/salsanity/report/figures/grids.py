@@ -1,0 +1,189 @@
+"""Grids of maps: methods beside the edge detector, and methods by stages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from salsanity.errors import UsageError
+from salsanity.report.figures.style import MUTED, blank_axes, styled
+from salsanity.report.folder import GalleryImage, Run
+from salsanity.report.pictures import COLOUR_MAPS, UNDEFINED, fitted, rgb, small_view
+from salsanity.report.terms import method_name, printable, state_name
+
+SIDE: Final = 96
+"""Pixels of a map's longer side in a figure."""
+
+CELL: Final = 0.66
+"""Inches of a map's longer side in a figure."""
+
+GAP: Final = 0.05
+LABELS: Final = 1.25
+FOOT: Final = 0.34
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Maps in rows and columns: (image, method, state) or None where there is none."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: tuple[tuple[tuple[GalleryImage, str, str] | None, ...], ...]
+
+
+def methods_figure(
+    run: Run, *, view: str = "absolute", images: Sequence[int] | None = None
+) -> Figure:
+    """Draw the reference maps of all methods beside the edge detector (P, figure 1)."""
+    shown = [pictured(run, k) for k in images or range(min(4, len(run.gallery)))]
+    chosen = [*run.methods, *(["edge"] if "edge" in run.controls else [])]
+    state = run.states[0]
+    kept = [m for m in chosen if any(image.has(m, state) for image in shown)]
+    cells = tuple(
+        tuple((image, m, state) if image.has(m, state) else None for m in kept) for image in shown
+    )
+    columns = tuple(wrapped(method_name(m)) for m in kept)
+    grid = Grid(tuple("" for _ in shown), columns, cells)
+    with styled():
+        return _drawn(grid, view, photos=shown, foot=_scaling(view))
+
+
+def cascade_figure(
+    run: Run,
+    *,
+    view: str = "absolute",
+    image: int = 0,
+    methods: Sequence[str] | None = None,
+) -> Figure:
+    """Draw methods by stages for one image: the cascade (P, figure 2)."""
+    shown = pictured(run, image)
+    chosen = list(methods) if methods else [*run.methods, *run.controls]
+    kept = [m for m in chosen if any(shown.has(m, s) for s in run.states)]
+    states = [s for s in run.states if any(shown.has(m, s) for m in kept)]
+    cells = tuple(tuple((shown, m, s) if shown.has(m, s) else None for s in states) for m in kept)
+    grid = Grid(tuple(method_name(m) for m in kept), tuple(map(state_name, states)), cells)
+    with styled():
+        return _drawn(grid, view, photos=[shown], foot=_scaling(view))
+
+
+def pictured(run: Run, position: int) -> GalleryImage:
+    """Return a gallery image.
+
+    Raises:
+        UsageError: the gallery has no such image.
+    """
+    if not 0 <= position < len(run.gallery):
+        raise UsageError(
+            f"expected an image among the {len(run.gallery)} of the gallery, got {position}; "
+            "run with a larger --gallery to keep more maps"
+        )
+    return run.gallery[position]
+
+
+def wrapped(name: str) -> str:
+    """Break a long name before its last word."""
+    head, space, tail = name.rpartition(" ")
+    return f"{head}\n{tail}" if space and len(name) > 9 else name.replace("-", "-\n", 1)
+
+
+def _scaling(view: str) -> str:
+    what = "blue negative, white 0, red positive" if view == "signed" else "white 0, black large"
+    return f"{view} maps: {what}; each map scaled by its own 99th percentile."
+
+
+def _drawn(grid: Grid, view: str, *, photos: Sequence[GalleryImage], foot: str) -> Figure:
+    """Lay the maps out as one mosaic of scaled values, so that one colour map serves them all."""
+    height, width = _cell_pixels(photos[0])
+    unit = CELL / max(height, width)
+    ch, cw = height * unit, width * unit
+    beside = len(photos) == len(grid.rows)
+    left = 0.1 if beside else LABELS
+    left += cw + 3 * GAP
+    rows, columns = len(grid.rows), len(grid.columns)
+    top = 0.15 + _heading_height(grid.columns)
+    w = left + columns * (cw + GAP) + 0.1
+    h = top + rows * (ch + GAP) + FOOT
+    figure = Figure(figsize=(max(w, 3.2), h))
+    axes = blank_axes(figure, left, FOOT, columns * (cw + GAP), rows * (ch + GAP))
+    _mosaic(axes, grid, view, (height, width))
+    _headings(axes, grid, slanted=_heading_height(grid.columns) > 0.3)
+    for k, photo in enumerate(photos):
+        bottom = FOOT + (rows - 1 - k) * (ch + GAP) + GAP / 2
+        _photo(figure, photo, (0.1, bottom, cw, ch), titled=not beside)
+    figure.text(0.1 / w, 0.1 / h, foot, color=MUTED, fontsize=6.5)
+    return figure
+
+
+def _cell_pixels(image: GalleryImage) -> tuple[int, int]:
+    shape = image.photo().shape
+    return fitted((shape[1], shape[2]), SIDE)
+
+
+def _heading_height(columns: Sequence[str]) -> float:
+    longest = max((len(line) for name in columns for line in name.split("\n")), default=0)
+    return 0.28 if longest <= 11 else min(1.1, 0.2 + 0.055 * longest)
+
+
+def _mosaic(axes: Axes, grid: Grid, view: str, size: tuple[int, int]) -> None:
+    height, width = size
+    gap_y, gap_x = (round(GAP / CELL * max(size)),) * 2
+    step_y, step_x = height + gap_y, width + gap_x
+    canvas = np.full((len(grid.rows) * step_y, len(grid.columns) * step_x), np.nan, np.float32)
+    holes = np.ones(canvas.shape, dtype=bool)
+    for r, row in enumerate(grid.cells):
+        for c, cell in enumerate(row):
+            if cell is not None:
+                y, x = r * step_y + gap_y // 2, c * step_x + gap_x // 2
+                canvas[y : y + height, x : x + width] = _values(cell, view)
+                holes[y : y + height, x : x + width] = False
+    _show(axes, canvas, holes, view)
+    axes.set_frame_on(False)
+
+
+def _values(cell: tuple[GalleryImage, str, str], view: str) -> np.ndarray:
+    image, method, state = cell
+    shape = image.photo().shape
+    return small_view(image.map(method, state), view, like=(shape[1], shape[2]), side=SIDE)
+
+
+def _show(axes: Axes, canvas: np.ndarray, holes: np.ndarray, view: str) -> None:
+    """Draw the values; gaps are clear, undefined pixels have their own colour."""
+    colours = colormaps[COLOUR_MAPS[view]].with_extremes(bad=np.array(UNDEFINED) / 255)
+    low = -1.0 if view == "signed" else 0.0
+    shown = axes.imshow(
+        canvas, cmap=colours, vmin=low, vmax=1.0, aspect="auto", interpolation="nearest"
+    )
+    shown.set_alpha(np.where(holes, 0.0, 1.0))
+    shown.set_gid("maps")
+
+
+def _headings(axes: Axes, grid: Grid, *, slanted: bool) -> None:
+    rows, columns = len(grid.rows), len(grid.columns)
+    ys = (np.arange(rows) + 0.5) / rows
+    xs = (np.arange(columns) + 0.5) / columns
+    for name, y in zip(grid.rows, ys, strict=True):
+        axes.text(-0.06 / columns, 1 - y, name, transform=axes.transAxes, ha="right", va="center")
+    turn = (
+        {"rotation": 45, "ha": "left", "rotation_mode": "anchor"} if slanted else {"ha": "center"}
+    )
+    for name, x in zip(grid.columns, xs, strict=True):
+        axes.text(x, 1.01, name, transform=axes.transAxes, va="bottom", fontsize=6.5, **turn)
+
+
+def _photo(
+    figure: Figure, image: GalleryImage, box: tuple[float, float, float, float], *, titled: bool
+) -> None:
+    axes = blank_axes(figure, *box)
+    axes.imshow(rgb(image.photo()), aspect="auto", interpolation="nearest")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    if titled:
+        name = printable(image.target)
+        short = name if len(name) <= 16 else name[:15] + "…"
+        axes.text(0.5, -0.06, short, transform=axes.transAxes, ha="center", va="top", fontsize=6.5)
