@@ -7,12 +7,13 @@ recognised by its checksum and counts as absent.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
@@ -21,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salsanity.errors import StoreError
+from salsanity.errors import StoreError, UsageError
 from salsanity.records import UnitKey
 
 FORMAT_VERSION: Final = 1
@@ -183,3 +184,20 @@ def all_scores(records: Sequence[UnitRecord]) -> pd.DataFrame:
     for name in ("check", "stage", "image", "method", "view", "similarity"):
         joined[name] = joined[name].astype(str)
     return joined.sort_values(order, kind="stable", ignore_index=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the run folder for this process; a second process gets a `UsageError`.
+
+    The lock is the operating system's, on `.lock` in the folder, so that it ends with the process however that ends.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UsageError(
+                f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another --out"
+            ) from error
+        yield

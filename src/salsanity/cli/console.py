@@ -1,0 +1,73 @@
+"""What a person sees on the terminal while a run goes on: sentences and one bar, on stderr."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import final
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+def terminal() -> Console:
+    """Return a console on stderr; `NO_COLOR` and non-terminals are respected by rich itself."""
+    return Console(stderr=True, highlight=False, soft_wrap=False)
+
+
+@final
+@dataclass
+class TerminalNarrator:
+    """Tells a run on a console; without a terminal, the bar becomes a line at every tenth."""
+
+    console: Console
+    _progress: Progress | None = field(default=None, init=False)
+    _task: TaskID | None = field(default=None, init=False)
+    _total: float = field(default=0.0, init=False)
+    _done: float = field(default=0.0, init=False)
+    _tenths: int = field(default=0, init=False)
+    _what: str = field(default="", init=False)
+
+    def say(self, text: str) -> None:
+        """Print one sentence."""
+        self.console.print(text, markup=False)
+
+    def begin(self, what: str, total: float) -> None:
+        """Start a bar of `total` units of work."""
+        self._what, self._total, self._done, self._tenths = what, total, 0.0, 0
+        if not self.console.is_terminal:
+            return
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left:"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            transient=True,
+        )
+        self._progress.start()
+        self._task = self._progress.add_task(what, total=total)
+
+    def advance(self, amount: float) -> None:
+        """Move the bar on."""
+        self._done += amount
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, amount)
+        elif self._total and int(10 * self._done / self._total) > self._tenths:
+            self._tenths = min(10, int(10 * self._done / self._total))
+            self.say(f"{self._what}: {10 * self._tenths} %")
+
+    def end(self) -> None:
+        """Take the bar away."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None

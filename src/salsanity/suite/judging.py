@@ -1,0 +1,139 @@
+"""From a folder of scores to verdicts, gates and a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from salsanity.checks.health import pooled
+from salsanity.records import CONTROLS, Outcome, UnitKey, Verdict
+from salsanity.report import write_figures, write_report
+from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
+from salsanity.suite.narrator import Narrator
+from salsanity.verdicts import (
+    Gate,
+    accuracy_gate,
+    collapse_gates,
+    distrust,
+    judge,
+    to_json,
+)
+
+
+def conclude(
+    store: DirectoryStore,
+    document: Mapping[str, Any],
+    wanted: Sequence[UnitKey],
+    *,
+    accuracy: Mapping[str, Any] | None,
+    failed: Sequence[Mapping[str, Any]],
+    seconds: float,
+    narrator: Narrator,
+) -> None:
+    """Judge the scores that belong to `wanted`, and write verdicts, gates, figures and the report."""
+    records = belonging(store, wanted)
+    health = pooled(entry for record in records for entry in record.notes.get("health", ()))
+    decisive = [name for name in (document["half"], document["full"]) if name]
+    gates = (
+        *accuracy_gate(accuracy),
+        *collapse_gates((h for h in health if h["stage"] in decisive), init=document["init"]),
+    )
+    scores = all_scores(records)
+    verdicts = judge(
+        scores,
+        methods=document["methods"],
+        controls=document["controls"],
+        half=document["half"],
+        full=document["full"],
+        d_full=document["thresholds"]["full"],
+        d_half=document["thresholds"]["half"],
+        init=document["init"],
+        gates=gates,
+    )
+    reasons = _reasons(verdicts, gates, failed)
+    store.write_json("verdicts.json", [to_json(verdict) for verdict in verdicts])
+    store.write_json(
+        "gates.json",
+        {
+            "trusted": not reasons,
+            "reasons": reasons,
+            "controls": _controls(verdicts),
+            "health": health,
+            "accuracy": accuracy,
+            "equal_maps": equal_maps(scores, document["methods"]),
+            "time": {"seconds": _seconds(records, seconds), "this_time": seconds},
+            "failed_units": list(failed),
+        },
+    )
+    draw_report(store.folder, narrator)
+
+
+def belonging(store: DirectoryStore, wanted: Sequence[UnitKey]) -> list[UnitRecord]:
+    """Read the finished units that hold what `wanted` asks for, cut to its methods and similarities."""
+    asked = {(k.check, k.draw, k.images, k.stages, k.base): k for k in wanted}
+    kept = []
+    for record in store.records():
+        k = record.key
+        key = asked.get((k.check, k.draw, k.images, k.stages, k.base))
+        if key is not None:
+            methods = {n.partition("#")[0] for n in set(k.methods) & set(key.methods)}
+            similarities = {
+                n.partition("#")[0] for n in set(k.similarities) & set(key.similarities)
+            }
+            table = record.scores
+            mask = table["method"].isin(methods) & table["similarity"].isin(similarities)
+            kept.append(UnitRecord(k, table[mask], record.notes))
+    return kept
+
+
+def _reasons(
+    verdicts: Sequence[Verdict], gates: Sequence[Gate], failed: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    reasons = [*distrust(verdicts), *(gate.reason for gate in gates)]
+    if failed:
+        reasons.append(
+            f"{len(failed)} unit(s) of work failed; the first: {failed[0]['reason']} (errors.log has the traceback)"
+        )
+    return reasons
+
+
+def _controls(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    expected = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
+    found = {v.method: v.outcome for v in verdicts if v.view is None and v.method in CONTROLS}
+    return {
+        name: {
+            "expected": expected.get(name),
+            "outcome": outcome,
+            "ok": name not in expected or outcome is expected[name],
+        }
+        for name, outcome in found.items()
+    }
+
+
+def _seconds(records: Sequence[UnitRecord], this_time: float) -> float:
+    """Add up what the units took, whenever they ran."""
+    return max(this_time, sum(float(record.notes.get("seconds") or 0) for record in records))
+
+
+def equal_maps(scores: pd.DataFrame, methods: Sequence[str]) -> list[list[str]]:
+    """Name pairs of methods whose scores are all equal: their maps are, as for a linear network."""
+    if scores.empty:
+        return []
+    by = ["stage", "draw", "image", "view", "similarity"]
+    tables = {
+        name: part.sort_values(by)[["value", "chance"]].round(9).to_numpy().tobytes()
+        for name, part in scores[scores["stage"] != "self"].groupby("method")
+    }
+    pairs = combinations([name for name in methods if name in tables], 2)
+    return [[a, b] for a, b in pairs if tables[a] == tables[b]]
+
+
+def draw_report(folder: Path, narrator: Narrator) -> None:
+    """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them."""
+    narrator.say("Drawing the figures and the report.")
+    write_figures(folder)
+    write_report(folder)

@@ -1,0 +1,50 @@
+"""How a run tells what it does; the command line and notebooks show it in their own way."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, final
+
+
+class Narrator(Protocol):
+    """Listens to a run."""
+
+    def say(self, text: str) -> None:
+        """Take one sentence for the person who waits."""
+
+    def begin(self, what: str, total: float) -> None:
+        """Start a long part of `total` units of work."""
+
+    def advance(self, amount: float) -> None:
+        """Take note that `amount` more is done."""
+
+    def end(self) -> None:
+        """End the long part."""
+
+
+@final
+@dataclass(frozen=True)
+class Silent:
+    """Says nothing."""
+
+    def say(self, text: str) -> None:
+        """Say nothing."""
+
+    def begin(self, what: str, total: float) -> None:
+        """Say nothing."""
+
+    def advance(self, amount: float) -> None:
+        """Say nothing."""
+
+    def end(self) -> None:
+        """Say nothing."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them: `40 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s" if whole else "under 1 s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
