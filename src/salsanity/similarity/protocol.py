@@ -13,8 +13,9 @@ from torch import Tensor
 class View:
     """Maps of a batch reduced over channels.
 
-    `values` has shape (B, *spatial), e.g. (B, H, W); `signed` tells the sum over channels from the sum of
-    absolute values. Similarities that need a bounded range scale it themselves (`views.scaled`).
+    `values` has shape (B, *spatial), e.g. (B, H, W); `signed` tells the sum over channels from the
+    sum of absolute values. Similarities that need a bounded range scale it themselves
+    (`views.scaled`).
     """
 
     values: Tensor
@@ -34,7 +35,7 @@ class Features(Protocol):
 
     @property
     def undefined(self) -> tuple[str | None, ...]:
-        """Per map, why no similarity with it is defined (constant, not finite), or None; length B."""
+        """Per map, why no similarity with it is defined (constant, not finite), or None."""
 
     def take(self, index: Sequence[int]) -> Self:
         """Return the features of the maps at `index`, in that order."""
@@ -54,7 +55,7 @@ class Similarity(Protocol[F]):
         """The name in specs and scores."""
 
     def prepare(self, view: View) -> F:
-        """Compute once what comparing needs of each map; raise `SimilarityError` for a wrong shape."""
+        """Compute once what comparing needs of each map; `SimilarityError` for a wrong shape."""
 
     def compare(self, a: F, b: F) -> Scores:
         """Compare map i of `a` with map i of `b`, for all i."""
