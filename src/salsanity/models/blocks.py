@@ -11,6 +11,7 @@ from math import ceil
 from typing import Final, Literal, final
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from salsanity.errors import ModelError
 from salsanity.models.slots import dotted
@@ -116,8 +117,9 @@ def _small(module: nn.Module, trace: Trace) -> dict[str, bool]:
 def _has_matrix(module: nn.Module) -> bool:
     """Whether a module is a layer with a weight matrix or kernel, and not a container with a token."""
     has = any(p is not None and p.ndim > 1 for p in module._parameters.values())
-    container = any(True for name, _ in module.named_children() if name != "parametrizations")
-    return (has and not container) or isinstance(module, nn.MultiheadAttention)
+    container = any(name != "parametrizations" for name, _ in module.named_children())
+    whole = isinstance(module, nn.MultiheadAttention | ParametrizationList)
+    return has and (whole or not container)
 
 
 def _named(module: nn.Module, trace: Trace, patterns: Sequence[str]) -> list[_Unit]:

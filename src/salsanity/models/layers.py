@@ -47,7 +47,7 @@ class SpatialLayer:
             return tapped.permute(0, 3, 1, 2)
         if self.kind == "tokens":
             places = tapped[:, self.prefix_tokens :]
-            return places.transpose(1, 2).unflatten(2, self.grid)
+            return places.transpose(1, 2).reshape(len(tapped), -1, *self.grid)
         return tapped
 
 

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from salsanity.errors import ModelError
 from salsanity.models.blocks import Block, BlockChoice, blocks_of
@@ -143,12 +144,21 @@ def copied(model: nn.Module) -> nn.Module:
                 memo[id(tensor)] = tensor.detach().clone()
     _check_lazy(module)
     try:
-        return copy.deepcopy(module, memo)
+        return _with_own_classes(copy.deepcopy(module, memo))
     except (RuntimeError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ModelError(
             f"The network {type(module).__name__} cannot be copied ({error}); salsanity works on a copy "
             "only. Remove what cannot be copied (open files, locks, generators) from its attributes"
         ) from error
+
+
+def _with_own_classes(module: nn.Module) -> nn.Module:
+    """Give parametrised layers a class of their own: torch keeps their properties in the class."""
+    for part in module.modules():
+        if is_parametrized(part):
+            kind = type(part)
+            part.__class__ = type(kind.__name__, kind.__bases__, dict(vars(kind)))
+    return module
 
 
 def _unwrapped_module(model: object) -> nn.Module:

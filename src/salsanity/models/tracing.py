@@ -54,8 +54,9 @@ class Convolution:
 class Trace:
     """What one forward pass in eval mode used and returned.
 
-    `uses`: parameters in order of their first use (as (layer, tensor name)). `outputs`: module calls
-    in order of completion. `calls`: names of modules in order of their first call. `serial`: modules
+    `uses`: parameters in order of their first use (as (layer, tensor name)). `layers`: paths of the
+    modules that own used parameters, or own float buffers and ran, by first use. `outputs`: module
+    calls in order of completion. `calls`: names of modules in order of their first call. `serial`: modules
     whose children hand a tensor from one to the next with nothing in between, the last child's
     output being the module's own.
     """
@@ -63,15 +64,11 @@ class Trace:
     input_shape: tuple[int, ...]
     logits_shape: tuple[int, ...]
     uses: tuple[Key, ...]
+    layers: tuple[str, ...]
     outputs: tuple[Output, ...]
     convolutions: tuple[Convolution, ...]
     calls: tuple[str, ...]
     serial: frozenset[str]
-
-    @cached_property
-    def layers(self) -> tuple[str, ...]:
-        """Paths of the modules that own used parameters, by first use."""
-        return tuple(dict.fromkeys(layer for layer, _ in self.uses))
 
     def uses_tensor(self, layer: str, name: str) -> bool:
         """Whether the forward pass used this parameter."""
@@ -98,6 +95,7 @@ class _Call:
 class _Recording:
     keys: Mapping[int, Key]
     uses: dict[Key, None] = field(default_factory=dict)
+    layers: dict[str, None] = field(default_factory=dict)
     outputs: list[tuple[Output, Tensor]] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     calls: dict[str, None] = field(default_factory=dict)
@@ -111,7 +109,9 @@ class _Recording:
         self.alive += tensors
         return frozenset((t.untyped_storage().data_ptr(), t._version) for t in tensors)
 
-    def enter(self, name: str, inputs: object) -> None:
+    def enter(self, name: str, module: nn.Module, inputs: object) -> None:
+        if any(b is not None and b.is_floating_point() for b in module._buffers.values()):
+            self.layers.setdefault(name)
         call = _Call(name, self.stamps(inputs))
         if self.stack:
             self.stack[-1].children.append(call)
@@ -142,6 +142,7 @@ class _Recording:
             key = self.keys.get(id(tensor))
             if key is not None:
                 self.uses.setdefault(key)
+                self.layers.setdefault(key[0])
 
     def convolve(self, result: object) -> None:
         if isinstance(result, Tensor):
@@ -213,6 +214,7 @@ def trace(
         input_shape=tuple(example.shape),
         logits_shape=tuple(scores.shape),
         uses=tuple(recording.uses),
+        layers=tuple(recording.layers),
         outputs=_with_live(recording.outputs, scores),
         convolutions=tuple(recording.convolutions),
         calls=tuple(recording.calls),
@@ -225,8 +227,8 @@ def _keys_of(slots: tuple[Slot, ...]) -> dict[int, Key]:
 
 
 def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module) -> None:
-    def before(_: nn.Module, args: object, kwargs: object) -> None:
-        recording.enter(name, (args, kwargs))
+    def before(part: nn.Module, args: object, kwargs: object) -> None:
+        recording.enter(name, part, (args, kwargs))
 
     def after(part: nn.Module, _: object, output: object) -> None:
         recording.leave(name, part, output)
