@@ -16,7 +16,7 @@ from salsanity.models.blocks import Block, BlockChoice, blocks_of
 from salsanity.models.slots import Key, Slot, fingerprint_of, slots_of, tensors_in, values_of
 from salsanity.models.tracing import Trace, trace
 
-__all__ = ["Block", "Network", "copied", "logits_in", "prepare"]
+__all__ = ["Block", "Network", "copied", "logits_in", "prepare", "unwrapped"]
 
 
 @final
@@ -131,7 +131,7 @@ def copied(model: nn.Module) -> nn.Module:
     Wrappers for parallel or compiled running are taken off. Raises ModelError for TorchScript, for
     lazy layers that never got weights, and where Python cannot copy the model.
     """
-    module = _unwrapped_module(model)
+    module = unwrapped(model)
     memo: dict[int, Any] = {}
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
@@ -161,7 +161,8 @@ def _with_own_classes(module: nn.Module) -> nn.Module:
     return module
 
 
-def _unwrapped_module(model: object) -> nn.Module:
+def unwrapped(model: object) -> nn.Module:
+    """Take off what wraps a module for parallel or compiled running; ModelError for other objects."""
     if not isinstance(model, nn.Module):
         raise ModelError(
             f"Expected a torch.nn.Module, got {type(model).__name__}. Give the network itself, not a "
@@ -169,7 +170,7 @@ def _unwrapped_module(model: object) -> nn.Module:
         )
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
     inner = model.module if isinstance(model, wrappers) else getattr(model, "_orig_mod", None)
-    return _unwrapped_module(inner) if isinstance(inner, nn.Module) else model
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def _check_lazy(module: nn.Module) -> None:

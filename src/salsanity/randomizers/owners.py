@@ -7,11 +7,13 @@ tensors. A fresh weight is drawn plain, and then stored the way the layer stores
 from __future__ import annotations
 
 import copy
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -20,21 +22,12 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from salsanity.errors import ModelError
 from salsanity.models.blocks import owner_of
+from salsanity.models.coverage import is_learned, uses
 from salsanity.models.network import Network
 from salsanity.models.slots import Slot, dotted, tensors_in
 
 POWER_ITERATIONS: Final = 20
 """Spectral norm's vectors follow the weight by power iteration; torch takes 15 at initialisation."""
-
-_LEARNED_BUFFERS: Final = frozenset({"weight", "bias"})
-"""Frozen norms keep what was learned in buffers of these names."""
-
-
-def is_learned(slot: Slot) -> bool:
-    """Whether a tensor holds what training found: float parameters, and frozen norms' buffers."""
-    if not slot.tensor.is_floating_point():
-        return False
-    return slot.kind == "parameter" or slot.name in _LEARNED_BUFFERS
 
 
 @final
@@ -61,15 +54,28 @@ class Owner:
     def stored(self, values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Turn plain values into what the layer stores: layer path -> tensor name -> values."""
         if not self.stored_otherwise:
-            return {self.path: {name: values[name] for name in self._names() & values.keys()}}
+            return {self.path: {slot.name: values[slot.name] for slot in self.slots}}
         module = _cpu_copy(self.module)
         with torch.no_grad():
             for name, value in values.items():
                 _store(module, name, value)
-        return _read(self, module)
+        return self.read_from(module)
 
-    def _names(self) -> set[str]:
-        return {slot.name for slot in self.slots}
+    def read_from(self, module: nn.Module) -> dict[str, dict[str, Tensor]]:
+        """Read from another such layer the used learned tensors, and the buffers that follow from them.
+
+        Those are spectral norm's vectors and the base of orthogonal maps.
+        """
+        result: dict[str, dict[str, Tensor]] = {}
+        wanted = {slot.key for slot in self.slots}
+        for inner, part in _stores(module):
+            layer = dotted(self.path, inner) if inner else self.path
+            for name, tensor in (*part._parameters.items(), *part._buffers.items()):
+                if tensor is not None and (
+                    (layer, name) in wanted or _derived(module, inner, name)
+                ):
+                    result.setdefault(layer, {})[name] = tensor.detach().cpu()
+        return result
 
 
 def owners_of(network: Network) -> Iterator[Owner]:
@@ -80,13 +86,6 @@ def owners_of(network: Network) -> Iterator[Owner]:
             groups.setdefault(owner_of(slot.layer), []).append(slot)
     for path, slots in groups.items():
         yield Owner(path, network.module.get_submodule(path), tuple(slots))
-
-
-def uses(network: Network, slot: Slot) -> bool:
-    """Whether the forward pass uses a tensor; a buffer is used where its layer runs."""
-    if slot.kind == "buffer":
-        return slot.layer in network.trace.layers
-    return network.trace.uses_tensor(slot.layer, slot.name)
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
@@ -154,18 +153,6 @@ def _store_parametrized(module: nn.Module, name: str, value: Tensor) -> None:
     module.eval()
 
 
-def _read(owner: Owner, module: nn.Module) -> dict[str, dict[str, Tensor]]:
-    """Read what a layer stores: its used learned slots, and the buffers of its parametrisations."""
-    result: dict[str, dict[str, Tensor]] = {}
-    wanted = {slot.key for slot in owner.slots}
-    for inner, part in _stores(module):
-        layer = dotted(owner.path, inner) if inner else owner.path
-        for name, tensor in (*part._parameters.items(), *part._buffers.items()):
-            if tensor is not None and ((layer, name) in wanted or _derived(module, inner, name)):
-                result.setdefault(layer, {})[name] = tensor.detach()
-    return result
-
-
 def _stores(module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     yield "", module
     for inner, part in module.named_modules():
@@ -184,7 +171,14 @@ def _derived(module: nn.Module, inner: str, name: str) -> bool:
 
 @contextmanager
 def forked(seed: int) -> Iterator[None]:
-    """Run the body with torch's CPU random state seeded, and put the state back afterwards."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
+    """Run the body with the random states of torch (CPU), NumPy and Python seeded; put them back."""
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal, final
 
+from torch import Tensor
+
 from salsanity.errors import SpecError
 from salsanity.models.blocks import Block
+from salsanity.models.network import Network
+from salsanity.models.swap import Weights
 
 Order = Literal["top_down", "independent", "bottom_up"]
 FULL: Final = "full"
@@ -47,6 +51,22 @@ def stages_of(blocks: Sequence[Block], order: Order = "top_down") -> tuple[Stage
 def half_of(stages: Sequence[Stage]) -> Stage | None:
     """Return the stage of a top-down cascade with the ceil(K/2) topmost of K blocks; None if K < 3."""
     return stages[ceil(len(stages) / 2) - 1] if len(stages) >= 3 else None
+
+
+def first_stages(stages: Sequence[Stage]) -> dict[str, str]:
+    """Return block -> name of the first stage that randomises it."""
+    first: dict[str, str] = {}
+    for stage in stages:
+        for block in stage.blocks:
+            first.setdefault(block, stage.name)
+    return first
+
+
+def weights_at(network: Network, drawn: Weights, stage: Stage) -> dict[str, Mapping[str, Tensor]]:
+    """Return the part of a draw that belongs to the blocks of a stage."""
+    blocks = set(stage.blocks)
+    layers = {layer for block in network.blocks if block.name in blocks for layer in block.layers}
+    return {layer: tensors for layer, tensors in drawn.items() if layer in layers}
 
 
 def full_of(stages: Sequence[Stage]) -> Stage:
