@@ -4,6 +4,7 @@ from salsanity.verdicts.curves import curves
 from salsanity.verdicts.gates import Gate, accuracy_gate, collapse_gates
 from salsanity.verdicts.headline import distrust, trustworthy
 from salsanity.verdicts.judge import judge
+from salsanity.verdicts.labels import judge_labels
 from salsanity.verdicts.serial import from_json, to_json
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "distrust",
     "from_json",
     "judge",
+    "judge_labels",
     "to_json",
     "trustworthy",
 ]

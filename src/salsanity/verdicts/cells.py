@@ -10,7 +10,7 @@ from typing import Final, final
 from salsanity.records import Outcome
 from salsanity.verdicts import words
 from salsanity.verdicts.intervals import ALPHA, Interval, holm, interval_of
-from salsanity.verdicts.retained import Retained
+from salsanity.verdicts.retained import LEAST_SHARE, Retained
 from salsanity.verdicts.settle import more_needed
 
 LEAST_IMAGES: Final = 4
@@ -31,10 +31,12 @@ class Question:
     threshold: float
     nothing: bool = False
     """Whether "nothing changed" is asked here too."""
-    can_pass: bool = True
-    """False where the measurement is a lower bound of the retained similarity."""
+    of: str = "its similarity"
+    """What a share of is retained."""
+    draw: tuple[str, str] = ("draw", "draws")
+    """What the columns of the table are called, one and many."""
     caveat: str = ""
-    """Why it cannot pass."""
+    """Why it cannot pass, where the measurement is a lower bound of the retained similarity."""
 
 
 @final
@@ -65,7 +67,7 @@ class Answer:
     @property
     def p_pass(self) -> float:
         """The p value of "at least `threshold` is retained"; 1 where it can never pass."""
-        return self.interval.p_below(self.question.threshold) if self.question.can_pass else 1.0
+        return 1.0 if self.question.caveat else self.interval.p_below(self.question.threshold)
 
     @property
     def nothing_changed(self) -> bool:
@@ -73,7 +75,7 @@ class Answer:
         r = self.retained
         usable = self.gate is None and r.n_draws >= LEAST_DRAWS and r.n_images >= LEAST_IMAGES
         unmoved = r.A >= LEAST_CEILING and r.S >= r.A - NOTHING
-        return self.question.nothing and usable and r.share >= 0.8 and unmoved
+        return self.question.nothing and usable and r.share >= LEAST_SHARE and unmoved
 
     @property
     def excess(self) -> float:
@@ -153,7 +155,7 @@ def _weighed(cell: Cell, name: str, family: int, alpha: float) -> Decision:
     """Decide a cell whose answers could all be given and of which none failed."""
     worst = max(cell.answers, key=lambda answer: answer.excess)
     if (draws := min(a.retained.n_draws for a in cell.answers)) < LEAST_DRAWS:
-        reason = words.too_few_draws(draws, LEAST_DRAWS)
+        reason = words.too_few_draws(draws, LEAST_DRAWS, worst.question.draw)
         return Decision(cell, Outcome.INCONCLUSIVE, reason, worst)
     if all(answer.p_pass < alpha for answer in cell.answers):
         return Decision(cell, Outcome.PASS, words.retains(name, worst), worst)
@@ -162,7 +164,7 @@ def _weighed(cell: Cell, name: str, family: int, alpha: float) -> Decision:
     advice = more_needed(
         answer.retained.z,
         answer.question.threshold,
-        alpha_pass=alpha if answer.question.can_pass else None,
+        alpha_pass=None if answer.question.caveat else alpha,
         alpha_fail=alpha / family,
     )
     reason = words.undecided(name, answer, advice, alpha)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Final
 
 import pandas as pd
@@ -35,7 +36,8 @@ def curves(scores: pd.DataFrame, *, check: str = CHECK, alpha: float = ALPHA) ->
     """Return one row per method, view, similarity and stage, in the order of the stages.
 
     Columns: `COLUMNS`. `low` and `high` bound R and `S_low` and `S_high` bound S, two-sided at
-    1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1.
+    1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1, and in the data
+    randomisation test, where it is no matter of one stage: see `judge_labels`.
     """
     index = read_scores(scores, check=check)
     rows = []
@@ -46,14 +48,15 @@ def curves(scores: pd.DataFrame, *, check: str = CHECK, alpha: float = ALPHA) ->
                 if table.value.size:
                     kept = retained_similarity(table)
                     head = (method, view, similarity, stage, stage_index)
-                    rows.append(_row(head, kept, alpha))
+                    rows.append(_row(head, kept, alpha, is_ratio=check == CHECK))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
 def _row(
-    head: tuple[str, str, str, str, int], kept: Retained, alpha: float
+    head: tuple[str, str, str, str, int], kept: Retained, alpha: float, *, is_ratio: bool
 ) -> tuple[str | float, ...]:
     bounds = interval_of(kept.z).bounds(alpha)
+    retained = (kept.R, *bounds) if is_ratio else (math.nan,) * 3
     raw = interval_of(kept.similarity).bounds(alpha)
     counts = (kept.n_images, kept.n_draws, kept.n_undefined)
-    return (*head, kept.S, kept.C, kept.A, kept.R, *bounds, *raw, *counts)
+    return (*head, kept.S, kept.C, kept.A, *retained, *raw, *counts)

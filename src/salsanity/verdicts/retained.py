@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, final
+from typing import Final, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,13 @@ LEAST_SHARE: Final = 0.8
 """Share of the scores below which a cell says nothing."""
 
 
+class Ratio(TypedDict):
+    """R and its linearisation, as fields of `Retained`."""
+
+    R: float
+    z: FloatArray
+
+
 @final
 @dataclass(frozen=True)
 class Retained:
@@ -28,15 +35,21 @@ class Retained:
     C: float
     """Chance: the same with another image's map."""
     A: float
-    """Ceiling: the line that stands for "nothing changed"."""
+    """Ceiling: the reference map against the trained network's map explained once more."""
     R: float
-    """Retained similarity; NaN where A - C < 0.1, for such a ratio measures nothing."""
+    """Retained similarity; NaN where `top` - `floor` < 0.1: such a ratio measures nothing."""
+    top: float
+    """The similarity at which R is 1: A, or that of two honest networks' maps."""
+    floor: float
+    """Chance where nothing changed: C, or that of two honest networks' maps."""
     z: FloatArray
     """(N, D): R linearised per image and draw; its mean is R. NaN where R is."""
     similarity: FloatArray
     """(N, D): the similarities whose mean is S."""
     planned: tuple[int, int]
     """Images and draws before undefined ones were dropped; `z.shape` is what is left."""
+    share: float
+    """Share of the planned scores that is kept; 0 where none were planned."""
     undefined: Mapping[str, int]
     """Reasons for undefined scores, and how often each occurs."""
 
@@ -54,11 +67,6 @@ class Retained:
     def n_undefined(self) -> int:
         """Scores that were undefined, before whole images or draws were dropped for them."""
         return sum(self.undefined.values())
-
-    @property
-    def share(self) -> float:
-        """Share of the planned scores that is kept; 0 where none were planned."""
-        return self.z.size / max(1, self.planned[0] * self.planned[1])
 
     @property
     def informative(self) -> bool:
@@ -94,29 +102,28 @@ def retained_similarity(table: StageTable) -> Retained:
     kept = np.ix_(images, draws)
     S, C = table.value[kept], table.chance[kept]
     A = np.broadcast_to(table.ceiling[images][:, None], S.shape)
-    return measured(S, C, A, line=A - C, planned=_shape(table.value), undefined=table.undefined)
+    return Retained(
+        S=mean(S),
+        C=mean(C),
+        A=mean(A),
+        **ratio(S - C, A - C),
+        top=mean(A),
+        floor=mean(C),
+        similarity=S,
+        planned=table.shape,
+        share=S.size / max(1, table.value.size),
+        undefined=table.undefined,
+    )
 
 
-def measured(
-    S: FloatArray,
-    C: FloatArray,
-    A: FloatArray,
-    *,
-    line: FloatArray,
-    planned: tuple[int, int],
-    undefined: Mapping[str, int],
-) -> Retained:
-    """Make a `Retained` of complete (N, D) tables; R = mean(S - C) / mean(line)."""
-    if not S.size or not float(line.mean()) >= LEAST_RANGE:
-        z = np.full(S.shape, np.nan)
-    else:
-        z = linearised(S - C, line)
-    return Retained(_mean(S), _mean(C), _mean(A), _mean(z), z, S, planned, undefined)
+def ratio(change: FloatArray, line: FloatArray) -> Ratio:
+    """Return R = mean(change) / mean(line) and its z; NaN where the mean line is below 0.1."""
+    if not mean(line) >= LEAST_RANGE:
+        return {"R": math.nan, "z": np.full(change.shape, np.nan)}
+    z = linearised(change, line)
+    return {"R": mean(z), "z": z}
 
 
-def _mean(table: FloatArray) -> float:
+def mean(table: FloatArray) -> float:
+    """Return the mean; NaN of nothing."""
     return float(table.mean()) if table.size else math.nan
-
-
-def _shape(table: FloatArray) -> tuple[int, int]:
-    return table.shape[0], table.shape[1]

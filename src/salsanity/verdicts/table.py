@@ -48,6 +48,11 @@ class StageTable:
     """Reasons for undefined scores, and how often each occurs."""
 
     @property
+    def shape(self) -> tuple[int, int]:
+        """N images and D draws."""
+        return self.value.shape[0], self.value.shape[1]
+
+    @property
     def defined(self) -> NDArray[np.bool_]:
         """(N, D): value, chance and ceiling are all finite."""
         scores = np.isfinite(self.value) & np.isfinite(self.chance)
@@ -77,14 +82,18 @@ class Scores:
         found = {p for p in pairs for stage in self.names["stage"] if self._has(method, stage, *p)}
         return sorted(found, key=lambda p: (*_place(p[0], VIEWS), *_place(p[1], SIMILARITIES)))
 
-    def at(self, method: str, stage: str, view: str, similarity: str) -> StageTable:
+    def at(
+        self, method: str, stage: str, view: str, similarity: str, *, beside: tuple[str, ...] = ()
+    ) -> StageTable:
         """Return the table of one cell at one stage.
 
         Its images and draws are all that the method has at that stage in any cell, so a score
-        that is missing counts as undefined.
+        that is missing counts as undefined. Images of the stages `beside` count too, so that the
+        rows of their tables are the same images.
         """
         everything = self._span(method, stage)
-        images, draws = np.unique(self.image[everything]), np.unique(self.draw[everything])
+        shared = [self.image[self._span(method, name)] for name in (stage, *beside)]
+        images, draws = np.unique(np.concatenate(shared)), np.unique(self.draw[everything])
         rows = self._span(method, stage, view, similarity)
         place = (
             np.searchsorted(images, self.image[rows]),
@@ -102,13 +111,24 @@ class Scores:
     def _ceiling(
         self, method: str, view: str, similarity: str, images: IntArray
     ) -> tuple[FloatArray, IntArray]:
+        """Return the ceiling of each image, the mean over the networks that have one."""
         rows = self._span(method, REFERENCE_STAGE, view, similarity)
         known = np.isin(self.image[rows], images)
-        place = (np.searchsorted(images, self.image[rows][known]),)
-        ceiling = _filled((len(images),), place, self.value[rows][known], f"{method}'s ceiling")
+        networks = np.unique(self.draw[rows])
+        place = (
+            np.searchsorted(images, self.image[rows][known]),
+            np.searchsorted(networks, self.draw[rows][known]),
+        )
+        shape = (len(images), len(networks))
+        ceilings = _filled(shape, place, self.value[rows][known], f"{method}'s ceiling")
+        present = np.zeros(shape, dtype=bool)
+        present[place] = True
         said = np.full(len(images), -2, dtype=np.int64)
-        said[place] = self.reason[rows][known]
-        return ceiling, said
+        said[place[0]] = self.reason[rows][known]
+        total = np.where(present, ceilings, 0.0).sum(axis=1)
+        count = present.sum(axis=1)
+        mean = np.divide(total, count, out=np.full(len(images), np.nan), where=count > 0)
+        return mean, said
 
     def _undefined(
         self,

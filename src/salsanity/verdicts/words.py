@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from salsanity.verdicts.retained import LEAST_SHARE
+
 if TYPE_CHECKING:
     from salsanity.verdicts.cells import Answer
     from salsanity.verdicts.settle import More
@@ -28,7 +30,9 @@ def after_half(stage: str) -> str:
 
 def retains(name: str, answer: Answer) -> str:
     """Say how much stays."""
-    return f"{name} retains {answer.retained.R:.2f} of its similarity {answer.question.after}"
+    question = answer.question
+    verb = "retains at least" if question.caveat else "retains"
+    return f"{name} {verb} {answer.retained.R:.2f} of {question.of} {question.after}"
 
 
 def nothing_changed(name: str, answer: Answer) -> str:
@@ -44,13 +48,13 @@ def uninformative(name: str, answer: Answer) -> str:
     r = answer.retained
     if r.planned[0] * r.planned[1] == 0:
         return f"there are no scores at stage {answer.question.stage}"
-    if r.share < 0.8:
+    if r.share < LEAST_SHARE:
         why = "; ".join(f"{reason}: {n}" for reason, n in r.undefined.items())
         stage = answer.question.stage
         return f"{name} keeps only {r.share:.0%} of the scores at stage {stage} ({why})"
     return (
-        f"{name} cannot tell: chance gives {r.C:.2f} and no change gives {r.A:.2f} "
-        f"{answer.question.after}, less than 0.1 apart"
+        f"{name} cannot tell {answer.question.after}: chance gives {r.floor:.2f} and no change "
+        f"{r.top:.2f}, less than 0.1 apart"
     )
 
 
@@ -59,33 +63,33 @@ def too_few_images(n: int, least: int) -> str:
     return f"{n} image{'s' * (n != 1)}: a verdict needs at least {least} (50 are recommended)"
 
 
-def too_few_draws(n: int, least: int) -> str:
-    """Say that there are too few draws."""
-    return f"{n} draw{'s' * (n != 1)}: a verdict needs at least {least} (5 are recommended)"
+def too_few_draws(n: int, least: int, draw: tuple[str, str]) -> str:
+    """Say that there are too few draws, or pairs of networks."""
+    advice = " (5 are recommended)" if draw[0] == "draw" else ""
+    return f"{n} {draw[n != 1]}: a verdict needs at least {least}{advice}"
 
 
 def undecided(name: str, answer: Answer, more: More, alpha: float) -> str:
     """Say which side of the threshold is open, and what would probably settle it."""
     low, high = answer.interval.bounds(alpha)
-    threshold = answer.question.threshold
-    where = f"({low:.2f} to {high:.2f}, threshold {threshold:.2f})"
-    reason = f"{retains(name, answer)} {where}"
-    if high < threshold:
-        return f"{reason}: {answer.question.caveat}"
-    if low > threshold:
+    question = answer.question
+    reason = f"{retains(name, answer)} ({low:.2f} to {high:.2f}, threshold {question.threshold:g})"
+    if question.caveat and question.threshold >= answer.retained.R:
+        return f"{reason}: {question.caveat}"
+    if low > question.threshold:
         reason += ", above the threshold alone but not after Holm's correction for all cells"
-    return f"{reason}: {wanted(more)}"
+    return f"{reason}: {wanted(more, question.draw)}"
 
 
-def wanted(more: More) -> str:
+def wanted(more: More, draw: tuple[str, str] = ("draw", "draws")) -> str:
     """Say what would probably settle a question."""
     options = []
     if more.draws is not None:
-        options.append(f"{more.draws} more draw{'s' * (more.draws != 1)}")
+        options.append(f"{more.draws} more {draw[more.draws != 1]}")
     if more.images is not None:
         options.append(f"{more.images} more image{'s' * (more.images != 1)}")
     if not options and more.both is not None:
-        options.append(f"{more.both[0]} more images together with {more.both[1]} more draws")
+        options.append(f"{more.both[0]} more images together with {more.both[1]} more {draw[1]}")
     if not options:
         return "too close to the threshold for more images or draws to settle it"
     return f"{' or '.join(options)} would probably settle it"

@@ -1,0 +1,130 @@
+"""Rows of scores for tests, as a run folder has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = [
+    "check",
+    "draw",
+    "stage",
+    "stage_index",
+    "image",
+    "method",
+    "view",
+    "similarity",
+    "value",
+    "chance",
+    "reason",
+]
+
+
+def stage_rows(
+    value,
+    chance,
+    *,
+    stage: str,
+    method: str = "gradient",
+    view: str = "signed",
+    similarity: str = "spearman",
+    check: str = "model_randomization",
+    stage_index: int = 1,
+    reason: str | None = None,
+) -> pd.DataFrame:
+    """Rows of one cell at one stage from (N, D) tables; undefined rows get `reason`."""
+    value = np.asarray(value, dtype=float)
+    chance = np.broadcast_to(np.asarray(chance, dtype=float), value.shape)
+    rows = []
+    for i in range(value.shape[0]):
+        for d in range(value.shape[1]):
+            defined = np.isfinite(value[i, d]) and np.isfinite(chance[i, d])
+            said = None if defined else reason
+            scores = (value[i, d], chance[i, d], said)
+            rows.append(
+                (check, d, stage, stage_index, f"{i:064x}", method, view, similarity, *scores)
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def ceiling_rows(
+    n: int,
+    *,
+    A=1.0,
+    method: str = "gradient",
+    view: str = "signed",
+    similarity: str = "spearman",
+    check: str = "model_randomization",
+) -> pd.DataFrame:
+    """Rows of stage `self`."""
+    A = np.broadcast_to(np.asarray(A, dtype=float), (n,))
+    rows = [
+        (check, 0, "self", 0, f"{i:064x}", method, view, similarity, A[i], np.nan, None)
+        for i in range(n)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """All rows in one frame, each reason None or a string."""
+    frame = pd.concat([p.astype({"reason": object}) for p in parts], ignore_index=True)
+    frame["reason"] = frame["reason"].where(frame["reason"].notna(), None)
+    return frame
+
+
+def cell_frame(
+    full,
+    half=None,
+    *,
+    chance=0.0,
+    A=1.0,
+    method: str = "gradient",
+    view: str = "signed",
+    similarity: str = "spearman",
+    reason: str | None = None,
+) -> pd.DataFrame:
+    """One cell of the model parameter randomisation test: stages `full` and, if given, `half`."""
+    cell = {"method": method, "view": view, "similarity": similarity}
+    parts = [
+        ceiling_rows(np.asarray(full).shape[0], A=A, **cell),
+        stage_rows(full, chance, stage="full", stage_index=4, reason=reason, **cell),
+    ]
+    if half is not None:
+        parts.append(stage_rows(half, chance, stage="half", stage_index=2, reason=reason, **cell))
+    return joined(parts)
+
+
+def around(R: float, *, n: int = 10, d: int = 5, spread: float = 0.02, seed: int = 0):
+    """(n, d) similarities whose mean is exactly R (chance 0, ceiling 1), with crossed effects."""
+    rng = np.random.default_rng(seed)
+    table = rng.normal(0, spread, (n, 1)) + rng.normal(0, spread, (1, d))
+    table = table + rng.normal(0, spread, (n, d))
+    return R + table - table.mean()
+
+
+def label_frame(
+    mixed,
+    honest=None,
+    *,
+    chance=0.0,
+    honest_chance=0.0,
+    A=1.0,
+    method: str = "gradient",
+    view: str = "signed",
+    similarity: str = "spearman",
+    reason: str | None = None,
+) -> pd.DataFrame:
+    """One cell of the data randomisation test: stages `TP` and, with two true networks, `TT`."""
+    cell = {"view": view, "similarity": similarity, "method": method}
+    cell["check"] = "data_randomization"
+    parts = [
+        ceiling_rows(np.asarray(mixed).shape[0], A=A, **cell),
+        stage_rows(mixed, chance, stage="TP", stage_index=2, reason=reason, **cell),
+    ]
+    if honest is not None:
+        parts.append(
+            stage_rows(honest, honest_chance, stage="TT", stage_index=1, reason=reason, **cell)
+        )
+    return joined(parts)
