@@ -288,39 +288,31 @@ def _stage_rows(rng, recipe, spec, cell, ceiling, chance) -> list[tuple[Any, ...
 
 
 def _label_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
+    """TT compares two true networks, TP a true with a permuted one; a draw is a pair."""
     rng = np.random.default_rng(recipe.seed)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     for method in (*recipe.methods, *CONTROLS):
         for view in VIEWS:
             for similarity in SIMILARITIES:
                 chance = CHANCE[similarity] * (1.0 if view == "absolute" else 0.1)
                 honest = 1.0 if method in ("edge", "input") else 0.7 + 0.2 * (view == "absolute")
                 left = chance + kept(method, view, 1.0) * (honest - chance)
-                for draw, stage, mean in (
-                    (0, "true:1", honest),
-                    (0, "permuted:0", left),
-                    (0, "permuted:1", left),
-                    (1, "permuted:0", left),
-                    (1, "permuted:1", left),
-                ):
-                    sd = 0.0 if mean == 1.0 else 0.03
-                    rows += [
-                        (
-                            spec["check"],
-                            draw,
-                            stage,
-                            int(stage[-1]),
-                            image_id(i),
-                            method,
-                            view,
-                            similarity,
-                            min(1.0, mean + sd * rng.normal()),
-                            chance + 0.02 * rng.normal(),
-                            None,
-                        )
-                        for i in range(recipe.images)
-                    ]
+                cell = (method, view, similarity)
+                rows += _self_rows(rng, recipe, spec, cell, 1.0)
+                for stage, pairs, mean in (("TT", 1, honest), ("TP", 4, left)):
+                    for pair in range(pairs):
+                        rows += _pair_rows(rng, recipe, (pair, stage), cell, mean, chance)
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _pair_rows(rng, recipe, where, cell, mean, chance) -> list[tuple[Any, ...]]:
+    sd = 0.0 if mean == 1.0 else 0.03
+    index = 1 if where[1] == "TT" else 2
+    return [
+        ("data_randomization", *where, index, image_id(i), *cell)
+        + (min(1.0, mean + sd * rng.normal()), chance + 0.02 * rng.normal(), None)
+        for i in range(recipe.images)
+    ]
 
 
 def _judge(full: float, half: float) -> str:

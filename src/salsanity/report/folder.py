@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -15,12 +14,13 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
-from salsanity.records import VIEWS, Outcome, Verdict
+from salsanity.records import VIEWS, LabelVerdict, Verdict
+from salsanity.verdicts import curves, from_json
 
 FORMAT_VERSION: Final = 1
 REQUIRED: Final = ("check", "model", "methods", "similarities", "views", "stages", "images")
 SCORE_COLUMNS: Final = (
-    "draw stage stage_index image method view similarity value chance reason".split()
+    "check draw stage stage_index image method view similarity value chance reason".split()
 )
 Json: TypeAlias = Mapping[str, Any]
 
@@ -120,6 +120,11 @@ class Run:
         given = self.spec.get("thresholds") or {}
         return {"full": 0.5} | given if self.is_labels else {"full": 0.2, "half": 0.75} | given
 
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Similarity by stage with intervals, as `salsanity.verdicts.curves` gives it."""
+        return curves(self.scores, check=str(self.spec["check"]))
+
     @property
     def trusted(self) -> bool:
         """Whether controls and gates say that the run can be trusted."""
@@ -206,31 +211,16 @@ def _read_spec(folder: Path) -> Json:
 
 
 def _read_verdicts(folder: Path) -> tuple[Verdict, ...]:
-    try:
-        rows = _read_json(folder, "verdicts.json")
-        return tuple(_verdict(row) for row in rows)
-    except (KeyError, TypeError, ValueError) as error:
-        raise StoreError(
-            f"expected verdicts in {folder / 'verdicts.json'}, got: {error}"
-        ) from error
+    return tuple(_as_verdict(from_json(row)) for row in _read_json(folder, "verdicts.json"))
 
 
-def _verdict(row: Json) -> Verdict:
-    """Read one verdict; `retained` of the label test takes the place of `retained_full`."""
-    named = {key.replace("retained_ci", "retained_full_ci"): row[key] for key in row}
-    if "retained" in named:
-        named["retained_full"] = named.pop("retained")
-    known = {f.name for f in fields(Verdict)}
-    values = {key: _number(key, value) for key, value in named.items() if key in known}
-    return Verdict(**values | {"outcome": Outcome(values["outcome"])})
-
-
-def _number(key: str, value: Any) -> Any:
-    if key.endswith("_ci"):
-        return tuple(math.nan if v is None else float(v) for v in value or (None, None))
-    if key.startswith("retained") or key == "ceiling":
-        return math.nan if value is None else float(value)
-    return value
+def _as_verdict(verdict: Verdict | LabelVerdict) -> Verdict:
+    """Put `retained` of the label test in the place of `retained_full`."""
+    if isinstance(verdict, Verdict):
+        return verdict
+    named = asdict(verdict)
+    kept, interval = named.pop("retained"), named.pop("retained_ci")
+    return Verdict(**named, retained_full=kept, retained_full_ci=interval)
 
 
 def _read_scores(folder: Path) -> pd.DataFrame:
@@ -280,8 +270,3 @@ def _gallery_image(path: Path) -> GalleryImage | None:
         label=about.get("label") or None,
         keys=keys,
     )
-
-
-def positions(names: Sequence[str]) -> Mapping[str, int]:
-    """Return where each name stands."""
-    return {name: k for k, name in enumerate(names)}

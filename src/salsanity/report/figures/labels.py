@@ -11,7 +11,6 @@ from salsanity.errors import UsageError
 from salsanity.report.figures.grids import cascade_figure
 from salsanity.report.figures.style import BLUE, INK, MUTED, ORANGE, styled
 from salsanity.report.folder import Run
-from salsanity.report.statistics import label_bars
 from salsanity.report.terms import method_name, similarity_name
 
 
@@ -25,7 +24,7 @@ def bars_figure(run: Run, *, similarity: str | None = None) -> Figure:
     """Draw, per view and method, how alike maps of true-true and true-permuted networks are."""
     _require_labels(run)
     similarity = similarity or run.similarities[0]
-    table = label_bars(run.scores)
+    table = run.curves
     table = table[table["similarity"] == similarity]
     methods = [m for m in (*run.methods, *run.controls) if (table["method"] == m).any()]
     with styled():
@@ -59,16 +58,16 @@ def _require_labels(run: Run) -> None:
 
 def _bars(axes: Axes, table: pd.DataFrame, methods: list[str]) -> None:
     places = np.arange(len(methods))
-    for kind, shift, colour in (("true", -0.19, BLUE), ("permuted", 0.19, ORANGE)):
-        part = table[table["kind"] == kind].set_index("method").reindex(methods)
-        mean = part["mean"].to_numpy(dtype=float)
-        errors = np.abs(np.stack([mean - part["low"], part["high"] - mean]))
+    for kind, stage, shift, colour in (("true", "TT", -0.19, BLUE), ("permuted", "TP", 0.19, ORANGE)):
+        part = table[table["stage"] == stage].set_index("method").reindex(methods)
+        mean = part["S"].to_numpy(dtype=float)
+        errors = np.nan_to_num(np.abs(np.stack([mean - part["S_low"], part["S_high"] - mean])))
         label = f"true against {kind} labels"
         axes.bar(places + shift, mean, 0.36, color=colour, label=label)
         axes.errorbar(
             places + shift, mean, errors, fmt="none", ecolor=INK, elinewidth=0.8, capsize=1.6
         )
-    chance = table[table["kind"] == "permuted"].set_index("method").reindex(methods)["chance"]
+    chance = table[table["stage"] == "TP"].set_index("method").reindex(methods)["C"]
     axes.hlines(
         chance, places - 0.4, places + 0.4, color=INK, linewidth=1.2, linestyle=":", label="chance"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -13,7 +14,6 @@ from matplotlib.lines import Line2D
 from salsanity.errors import UsageError
 from salsanity.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, styled
 from salsanity.report.folder import Run
-from salsanity.report.statistics import curves
 from salsanity.report.terms import method_name, printable, similarity_name
 
 PANEL: Final = (1.75, 1.5)
@@ -29,8 +29,8 @@ def curves_figure(
 ) -> Figure:
     """Draw, for every method, the similarity to the trained network's map by stage."""
     similarity = similarity or run.similarities[0]
-    scores = run.scores
-    table = curves(scores[(scores["view"] == view) & (scores["similarity"] == similarity)])
+    table = run.curves
+    table = table[(table["view"] == view) & (table["similarity"] == similarity)]
     methods = [m for m in (*run.methods, *run.controls) if (table["method"] == m).any()]
     if not methods:
         raise UsageError(
@@ -53,7 +53,7 @@ def _panels(
     places |= {"bottom": BOTTOM / height, "top": 1 - TOP / height}
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     figure.subplots_adjust(**places)
-    low = min(0.0, math.floor(table["similarity_mean"].min() * 10) / 10)
+    low = min(0.0, math.floor(table["S"].min() * 10) / 10)
     for axes, method in zip(grid.flat, methods, strict=False):
         curve_panel(axes, table[table["method"] == method].sort_values("stage_index"))
         axes.set_title(method_name(method))
@@ -68,18 +68,20 @@ def _panels(
 
 
 def curve_panel(axes: Axes, part: pd.DataFrame) -> None:
-    """Draw one method: similarity with its interval, chance with its own, and the ceiling."""
-    x, ceiling = part["stage_index"], float(part["ceiling"].iloc[0])
+    """Draw one method: similarity with its interval, chance, and the ceiling."""
+    x, ceiling = part["stage_index"], float(part["A"].iloc[0])
     axes.axhline(ceiling, color=ORANGE, linewidth=0.9, linestyle=(0, (1, 1.4)))
-    for name, colour, style in (("chance", GREY, (0, (4, 2))), ("similarity", BLUE, "-")):
-        start = [0.0], [ceiling]
-        xs = [*(start[0] if name == "similarity" else []), *x]
-        mean = [*(start[1] if name == "similarity" else []), *part[f"{name}_mean"]]
-        axes.fill_between(
-            x, part[f"{name}_low"], part[f"{name}_high"], color=colour, alpha=0.22, linewidth=0
-        )
-        axes.plot(xs, mean, color=colour, linestyle=style, linewidth=1.3, marker=".", markersize=3)
+    axes.plot(x, part["C"], color=GREY, linestyle=(0, (4, 2)), linewidth=1.2)
+    axes.fill_between(x, part["S_low"], part["S_high"], color=BLUE, alpha=0.2, linewidth=0)
+    axes.errorbar(x, part["S"], _reach(part), fmt="none", ecolor=BLUE, elinewidth=0.7, capsize=1.2)
+    axes.plot([0, *x], [ceiling, *part["S"]], color=BLUE, linewidth=1.3, marker=".", markersize=3)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _reach(part: pd.DataFrame) -> np.ndarray:
+    """Return the interval's distances below and above S; 0 where one draw gives no interval."""
+    ends = np.abs(np.stack([part["S"] - part["S_low"], part["S_high"] - part["S"]]))
+    return np.nan_to_num(ends)
 
 
 def _stage_ticks(run: Run, grid: object, count: int, columns: int) -> None:

@@ -1,0 +1,126 @@
+"""Two runs side by side: what was asked differently, and what came out differently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from salsanity.report.folder import Run
+from salsanity.report.rows import MethodRow, method_rows
+from salsanity.report.terms import listed, printable
+
+APART: Final = ("images", "stages", "blocks", "base", "versions", "hardware", "networks")
+"""Keys of the spec that are compared by their size or in their own words."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that the two runs do not share."""
+
+    key: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One method in both runs; None where it did not run."""
+
+    name: str
+    first: MethodRow | None
+    second: MethodRow | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether both runs judged it, and differently."""
+        return bool(self.first and self.second and self.first.outcome != self.second.outcome)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What differs between two runs of the same check."""
+
+    names: tuple[str, str]
+    sentence: str
+    differences: list[Difference]
+    pairs: list[Pair]
+
+
+def compare_runs(first: Run, second: Run) -> Comparison:
+    """Return what differs between two runs, settings and verdicts."""
+    pairs = list(_pairs(first, second))
+    differences = list(_differences(first.spec, second.spec))
+    return Comparison(
+        names=_names(first, second),
+        sentence=_sentence(pairs, differences),
+        differences=differences,
+        pairs=pairs,
+    )
+
+
+def _names(first: Run, second: Run) -> tuple[str, str]:
+    """Name the runs by their networks, or by their folders where those are equal."""
+    if first.model_name != second.model_name:
+        return printable(first.model_name), printable(second.model_name)
+    names = first.folder.resolve().name, second.folder.resolve().name
+    return (names[0], names[1]) if names[0] != names[1] else ("first run", "second run")
+
+
+def _pairs(first: Run, second: Run) -> Iterator[Pair]:
+    rows = [{row.method: row for row in method_rows(run)} for run in (first, second)]
+    for method in dict.fromkeys([*rows[0], *rows[1]]):
+        pair = rows[0].get(method), rows[1].get(method)
+        name = next(row.name for row in pair if row is not None)
+        yield Pair(name, *pair)
+
+
+def _sentence(pairs: list[Pair], differences: list[Difference]) -> str:
+    changed = [
+        f"{p.name} ({p.first.outcome} to {p.second.outcome})"
+        for p in pairs
+        if p.changed and p.first and p.second
+    ]
+    count = sum(1 for p in pairs if p.first and p.second)
+    verdicts = (
+        f"the verdict changes for {listed(changed)}"
+        if changed
+        else f"all {count} methods judged in both runs have the same verdict"
+    )
+    keys = [d.key for d in differences]
+    settings = f"The runs differ in {listed(keys)}" if keys else "The runs have the same settings"
+    return f"{settings}; {verdicts}."
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Difference]:
+    flat = [dict(_flat(spec)) for spec in (first, second)]
+    for key in dict.fromkeys([*flat[0], *flat[1]]):
+        pair = flat[0].get(key, "–"), flat[1].get(key, "–")
+        if pair[0] != pair[1]:
+            yield Difference(key, *pair)
+
+
+def _flat(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Return the settings as words; long lists by what a reader wants to know of them."""
+    for key, value in spec.items():
+        if key not in APART:
+            parts = value.items() if isinstance(value, Mapping) else [("", value)]
+            for name, part in parts:
+                yield " ".join(filter(None, (key.replace("_", " "), str(name)))), _words(part)
+    yield "images", f"{len(spec['images'])} images, {_digest(spec['images'])}"
+    yield "stages", ", ".join(printable(stage["name"]) for stage in spec["stages"])
+    for key in ("versions", "hardware"):
+        for name, part in (spec.get(key) or {}).items():
+            yield f"{key} {name}", _words(part)
+
+
+def _words(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(printable(v) for v in value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{printable(k)} {printable(v)}" for k, v in value.items())
+    return printable(value)
+
+
+def _digest(images: list[Mapping[str, Any]]) -> str:
+    return f"the first {images[0]['id'][:8]}" if images else "none"

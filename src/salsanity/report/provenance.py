@@ -1,0 +1,213 @@
+"""How a run was made: settings, versions, coverage, health, cost."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from salsanity.report.folder import Run
+from salsanity.report.terms import method_name, printable, similarity_name
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A line of how the run was made."""
+
+    name: str
+    value: str
+    term: str | None = None
+
+
+def facts(run: Run) -> list[Fact]:
+    """Return what was run, in the order in which a reader asks."""
+    spec = run.spec
+    rows = [
+        Fact("Network", run.model_name),
+        Fact("Parameters", f"{spec['model'].get('parameters', 0):,}".replace(",", "\u202f")),
+        Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
+        Fact("Images", f"{len(spec['images'])} of {(spec.get('data') or {}).get('name', '?')}"),
+        Fact("Class explained", _target(spec.get("target")), "target"),
+        Fact("Similarities", ", ".join(similarity_name(s) for s in run.similarities)),
+        *(_label_facts(run) if run.is_labels else _cascade_facts(run)),
+        Fact("Lines that decide", _thresholds(run)),
+        Fact("Seed", str(spec.get("seed", "not recorded"))),
+        Fact("Batch size", str(spec.get("batch_size", "not recorded"))),
+        Fact("Hardware", _joined(spec.get("hardware") or {})),
+        Fact("Versions", _joined(spec.get("versions") or {})),
+        *_cost(run),
+    ]
+    return [Fact(r.name, printable(r.value), r.term) for r in rows]
+
+
+def _cascade_facts(run: Run) -> list[Fact]:
+    spec = run.spec
+    order = {"top_down": "top-down, cumulative", "bottom_up": "bottom-up, cumulative"}
+    given = str(spec.get("order"))
+    every = spec.get("stages_mode") == "all"
+    scope = "for all images and draws" if every else "for the gallery; half and full for all"
+    return [
+        Fact("Order", order.get(given, given.replace("_", " ")), "cascade"),
+        Fact("Stages", f"{len(run.stages)}, {scope}", "stage"),
+        Fact("Half and full", f"half = down to {spec.get('half')}, full = {spec.get('full')}"),
+        Fact("Initialiser", str(spec.get("init")), "initialiser"),
+        Fact("Batch norm statistics", str(spec.get("batchnorm"))),
+        Fact("Draws", str(spec.get("draws")), "draw"),
+    ]
+
+
+def _label_facts(run: Run) -> list[Fact]:
+    networks = run.spec.get("networks") or []
+    kinds = Counter(str(network["kind"]) for network in networks)
+    said = ", ".join(f"{n} on {kind} labels" for kind, n in kinds.items())
+    return [Fact("Networks", said or "not recorded", "permuted labels")]
+
+
+def networks(run: Run) -> list[dict[str, str]]:
+    """Return the networks of the label test with their accuracies."""
+    return [
+        {
+            "name": f"{network['kind']} labels",
+            "seed": str(network.get("seed", "–")),
+            "train": _percent(network.get("train_accuracy")),
+            "test": _percent(network.get("test_accuracy")),
+        }
+        for network in run.spec.get("networks") or []
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def _target(target: object) -> str:
+    says = {
+        "trained": "the one that the trained network predicts",
+        "label": "the image's label",
+        "own": "the one that each network itself predicts",
+    }
+    return says.get(str(target), str(target))
+
+
+def _thresholds(run: Run) -> str:
+    limits = run.thresholds
+    if run.is_labels:
+        return f"kept {limits['full']:g}"
+    return f"full {limits['full']:g}, half {limits['half']:g} (conventions of this tool)"
+
+
+def _joined(values: Any) -> str:
+    return ", ".join(f"{key} {value}" for key, value in dict(values).items()) or "not recorded"
+
+
+def _cost(run: Run) -> list[Fact]:
+    time = run.gates.get("time") or {}
+    rows = []
+    if time.get("seconds") is not None:
+        rows.append(Fact("Time", _duration(float(time["seconds"]))))
+    if time.get("passes") is not None:
+        rows.append(Fact("Passes through the network", f"{int(time['passes']):,}".replace(",", " ")))
+    return rows
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def method_settings(run: Run) -> list[tuple[str, str]]:
+    """Return each method with the settings that it ran with."""
+    settings = run.spec.get("method_settings") or {}
+    return [
+        (method_name(m), printable(_joined(settings[m])) if settings.get(m) else "no settings")
+        for m in run.methods
+    ]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of the network was randomised."""
+
+    sentence: str
+    kept: list[tuple[str, int]]
+    rows: list[dict[str, str]]
+
+
+def coverage(run: Run) -> Coverage | None:
+    """Return what was randomised and what was kept, with reasons; None where not recorded."""
+    if not run.coverage:
+        return None
+    done = [row for row in run.coverage if row["randomised"]]
+    parameters = [row for row in run.coverage if row["kind"] == "parameter"]
+    values = sum(_count(row) for row in parameters)
+    share = sum(_count(row) for row in parameters if row["randomised"]) / max(1, values)
+    kept = Counter(str(r.get("reason") or "no reason") for r in run.coverage if not r["randomised"])
+    sentence = (
+        f"{_share(share)} of the parameters' values were randomised ({len(done)} of "
+        f"{len(run.coverage)} tensors)."
+    )
+    return Coverage(
+        sentence=sentence,
+        kept=[(printable(reason), n) for reason, n in kept.most_common()],
+        rows=[_coverage_row(row) for row in run.coverage],
+    )
+
+
+def _share(share: float) -> str:
+    return "All" if share == 1 else f"{math.floor(share * 1000) / 10:g} %"
+
+
+def _count(row: Any) -> int:
+    return math.prod(int(n) for n in row.get("shape") or ())
+
+
+def _coverage_row(row: Any) -> dict[str, str]:
+    path = ".".join(part for part in (str(row["layer"]), str(row["tensor"])) if part)
+    return {
+        "tensor": printable(path),
+        "kind": printable(row["kind"]),
+        "shape": " × ".join(str(n) for n in row.get("shape") or ()) or "scalar",
+        "stage": printable(row.get("stage") or "–"),
+        "fate": "randomised" if row["randomised"] else printable(row.get("reason") or "kept"),
+    }
+
+
+def health(run: Run) -> list[dict[str, str]]:
+    """Return the signal of the randomised networks by stage, the worst over draws."""
+    by_stage: dict[str, list[Any]] = {}
+    for row in run.gates.get("health") or []:
+        by_stage.setdefault(str(row["stage"]), []).append(row)
+    return [_health_row(stage, rows) for stage, rows in by_stage.items()]
+
+
+def _health_row(stage: str, rows: list[Any]) -> dict[str, str]:
+    ratios = [r["ratio"] for r in rows if r.get("ratio") is not None]
+    logits = [r["max_logit"] for r in rows if r.get("max_logit") is not None]
+    dead: Counter[str] = Counter()
+    for row in rows:
+        for method, share in (row.get("dead_maps") or {}).items():
+            dead[method] = max(dead[method], share)
+    named = [f"{method_name(m)} {100 * s:.0f} %" for m, s in dead.most_common() if s]
+    return {
+        "stage": printable(stage),
+        "ratio": f"{min(ratios):.2g}" if ratios else "–",
+        "logit": f"{max(logits):.2g}" if logits else "–",
+        "state": _state(rows),
+        "dead": ", ".join(named) or "none",
+    }
+
+
+def _state(rows: list[Any]) -> str:
+    if not all(row.get("finite", True) for row in rows):
+        return "not finite"
+    return "collapsed" if any(row.get("collapsed") for row in rows) else "ok"
+
+
+def spec_text(run: Run) -> str:
+    """Return spec.json for reading: without control characters that JSON would let through."""
+    return json.dumps(dict(run.spec), indent=2, ensure_ascii=False)
