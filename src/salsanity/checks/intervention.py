@@ -6,15 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from salsanity.methods import Baselines, Inputs, Method
+from salsanity.models.coverage import BatchNorm
 from salsanity.models.layers import SpatialLayer
 from salsanity.models.network import Network
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import Weights
+from salsanity.randomizers.batchnorm import with_batchnorm
 from salsanity.randomizers.draw import Draw
-from salsanity.randomizers.stages import Stage
+from salsanity.randomizers.draw import Weights as Drawn
+from salsanity.randomizers.stages import Stage, weights_at
 from salsanity.seeds import seed_for
 from salsanity.similarity import Similarity
 
@@ -33,33 +37,46 @@ class Intervention(Protocol):
 class Cascade:
     """Randomised stages of one network; the same draw of a layer serves every stage.
 
-    Draws are kept up to `keep_bytes`, since each serves every chunk of images.
+    `images`: batches for `batchnorm="recalibrate"`. Draws are kept up to `keep_bytes`, since each serves every
+    chunk of images.
     """
 
     draw: Draw
     stages: Mapping[str, Stage]
     seed: int
+    batchnorm: BatchNorm = "keep"
+    images: Sequence[Tensor] = ()
     keep_bytes: int = 2 << 30
 
     def __post_init__(self) -> None:
         """Start with no draw kept."""
-        self._kept: dict[int, Weights] = {}
+        self._kept: dict[int, Drawn] = {}
 
     def weights(self, network: Network, draw: int, stage: str) -> Weights:
-        """Return the drawn tensors of the stage's blocks."""
-        everything = self._drawn(network, draw)
-        blocks = set(self.stages[stage].blocks)
-        layers = {layer for b in network.blocks if b.name in blocks for layer in b.layers}
-        return {layer: tensors for layer, tensors in everything.items() if layer in layers}
+        """Return the drawn tensors of the stage's blocks, and the running statistics that go with them."""
+        drawn = weights_at(network, self._drawn(network, draw), self.stages[stage])
+        return with_batchnorm(network, drawn, self.batchnorm, images=self.images)
 
-    def _drawn(self, network: Network, draw: int) -> Weights:
+    def _drawn(self, network: Network, draw: int) -> Drawn:
         if draw not in self._kept:
-            fresh = self.draw(network, seed_for(self.seed, "draw", draw))
+            fresh = _on(network.device, self.draw(network, draw_seed(self.seed, draw)))
             room = self.keep_bytes // max(1, _bytes_of(fresh))
             while len(self._kept) >= max(1, room):
                 self._kept.pop(next(iter(self._kept)))
             self._kept[draw] = fresh
         return self._kept[draw]
+
+
+def draw_seed(seed: int, draw: int) -> int:
+    """Return the seed of draw number `draw`."""
+    return seed_for(seed, "draw", draw)
+
+
+def _on(device: torch.device, weights: Drawn) -> Drawn:
+    return {
+        layer: {name: value.to(device) for name, value in tensors.items()}
+        for layer, tensors in weights.items()
+    }
 
 
 def _bytes_of(weights: Weights) -> int:

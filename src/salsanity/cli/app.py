@@ -66,7 +66,7 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    from salsanity.cli.console import terminal
+    from salsanity.suite.terminal import terminal
 
     prefix = "" if code == 130 else "Error: "
     terminal().print(prefix + " ".join(text.split(" ")), markup=False)

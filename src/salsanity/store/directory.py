@@ -8,6 +8,7 @@ recognised by its checksum and counts as absent.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -23,20 +24,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salsanity.errors import StoreError, UsageError
-from salsanity.records import UnitKey
+from salsanity.records import UnitKey, digest
 
 FORMAT_VERSION: Final = 1
 
 SCHEMA: Final = pa.schema(
     [
-        ("check", pa.dictionary(pa.int32(), pa.string())),
+        ("check", pa.string()),
         ("draw", pa.int32()),
-        ("stage", pa.dictionary(pa.int32(), pa.string())),
+        ("stage", pa.string()),
         ("stage_index", pa.int32()),
-        ("image", pa.dictionary(pa.int32(), pa.string())),
-        ("method", pa.dictionary(pa.int32(), pa.string())),
-        ("view", pa.dictionary(pa.int32(), pa.string())),
-        ("similarity", pa.dictionary(pa.int32(), pa.string())),
+        ("image", pa.string()),
+        ("method", pa.string()),
+        ("view", pa.string()),
+        ("similarity", pa.string()),
         ("value", pa.float64()),
         ("chance", pa.float64()),
         ("reason", pa.string()),
@@ -68,7 +69,8 @@ class DirectoryStore:
 
     def put(self, record: UnitRecord) -> None:
         """Write one finished unit, whole or not at all."""
-        meta = json.dumps({"unit": record.key.to_json(), "notes": plain(record.notes)})
+        content = {"unit": record.key.to_json(), "notes": plain(record.notes)}
+        meta = json.dumps({**content, "checksum": _checksum(content, record.scores)})
         table = pa.Table.from_pandas(record.scores, schema=SCHEMA, preserve_index=False)
         table = table.replace_schema_metadata({_META: meta.encode()})
         with replacing(self.unit_path(record.key)) as temporary:
@@ -78,13 +80,13 @@ class DirectoryStore:
         """Read one unit's file; None where it is cut or damaged, so that its unit is computed again."""
         try:
             table = pq.read_table(path, page_checksum_verification=True)
-            meta = json.loads(table.schema.metadata[_META])
-            key = UnitKey.from_json(meta["unit"])
+            content = json.loads(table.schema.metadata[_META])
+            scores = table.select(SCHEMA.names).to_pandas()
+            key = UnitKey.from_json(content["unit"])
+            is_whole = content.pop("checksum") == _checksum(content, scores)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
-        if key.digest != path.stem or not set(SCHEMA.names) <= set(table.column_names):
-            return None
-        return UnitRecord(key, table.select(SCHEMA.names).to_pandas(), meta["notes"])
+        return UnitRecord(key, scores, content["notes"]) if is_whole and key.digest == path.stem else None
 
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""
@@ -167,6 +169,19 @@ def plain(value: Any) -> Any:
     if hasattr(value, "item"):  # a NumPy scalar
         return plain(value.item())
     return str(value)
+
+
+def _checksum(content: Mapping[str, Any], scores: pd.DataFrame) -> str:
+    """Digest everything that a reader takes from a unit's file."""
+    columns = {
+        name: hashlib.sha256(
+            scores[name].to_numpy("<f8" if pa.types.is_floating(kind) else "<i8").tobytes()
+            if pa.types.is_floating(kind) or pa.types.is_integer(kind)
+            else json.dumps([None if pd.isna(v) else str(v) for v in scores[name]]).encode()
+        ).hexdigest()
+        for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True)
+    }
+    return digest([dict(content), columns])
 
 
 def table_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:

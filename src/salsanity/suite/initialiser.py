@@ -1,36 +1,37 @@
-"""Which initialiser a run uses: the one that is asked for, or the first that does not collapse."""
+"""Which initialiser a run uses, and what it does to each parameter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from salsanity.checks.health import pooled, signal_of
-from salsanity.checks.intervention import Cascade
-from salsanity.checks.prepare import logits_of
+from salsanity.checks.intervention import draw_seed
 from salsanity.checks.spec import CheckSpec
-from salsanity.errors import ModelError
+from salsanity.models.coverage import coverage_of, randomised_share
 from salsanity.models.network import Network
-from salsanity.models.swap import swapped
-from salsanity.randomizers.batchnorm import with_batchnorm
-from salsanity.randomizers.coverage import coverage_of
-from salsanity.randomizers.draw import Draw, Fresh, TruncatedNormal, draw_named
+from salsanity.randomizers.collapse import Chosen, Probe, chosen
+from salsanity.randomizers.draw import Draw, TruncatedNormal
+from salsanity.randomizers.fresh import Keeping
 from salsanity.randomizers.stages import Stage
 from salsanity.suite.subject import Subject
 
 
 @dataclass(frozen=True)
 class Initialiser:
-    """The draw of a run, its name beside every verdict, and what it does to each parameter."""
+    """The draw of a run, and the record of every parameter and buffer."""
 
-    name: str
     draw: Draw
-    notes: list[str] = field(default_factory=list)
-    coverage: list[dict[str, Any]] = field(default_factory=list)
+    reason: str
+    coverage: list[dict[str, Any]]
+    randomised_share: float
+
+    @property
+    def name(self) -> str:
+        """The name that stands beside every verdict."""
+        return self.draw.name
 
 
 def resolve(
@@ -39,21 +40,35 @@ def resolve(
     spec: CheckSpec,
     x: Tensor,
     stages: Sequence[Stage],
+    *,
+    decisive: Sequence[Stage],
     recorded: str | None,
 ) -> Initialiser:
-    """Choose the initialiser: `auto` is `fresh` where it works, else `module`, and `he` where that collapses.
+    """Choose the initialiser and account for every parameter.
 
-    `x`: up to 16 images on which collapse is seen. `recorded`: what the run in the folder used.
+    `x`: images on which collapse is looked for, in the first two draws of the `decisive` stages. `recorded`: what the run in
+    the folder used, so that `auto` never changes its mind. Raises `ModelError` where a parameter would silently stay trained.
     """
-    if spec.init != "auto" or recorded is not None:
-        draw = _named(recorded or spec.init, network, subject, spec)
-        return _described(network, draw, spec, x, stages, [])
-    notes: list[str] = []
-    draw = _first_choice(network, subject, spec, notes)
-    policy = with_batchnorm(draw, spec.batchnorm, x)
-    if collapses(network, policy, x, stages, seed=spec.seed):
-        notes.append(
-            f"The initialiser {draw.name} makes the signal collapse (logits hardly differ between images), so he is used."
-        )
-        draw = draw_named("he")
-    return _described(network, draw, spec, x, stages, notes)
+    seeds = [draw_seed(spec.seed, draw) for draw in range(min(2, spec.draws))]
+    found = _chosen(network, subject, spec, x, decisive, seeds, recorded)
+    drawn = [found.draw(network, seed) for seed in (*seeds, draw_seed(spec.seed, 1))[:2]]
+    first = {block: stage.name for stage in reversed(stages) for block in stage.blocks}
+    rows = coverage_of(network, drawn, first, batchnorm=spec.batchnorm, keep=spec.keep)  # type: ignore[arg-type]
+    return Initialiser(found.draw, found.reason, [row.to_json() for row in rows], randomised_share(rows))
+
+
+def _chosen(
+    network: Network,
+    subject: Subject,
+    spec: CheckSpec,
+    x: Tensor,
+    decisive: Sequence[Stage],
+    seeds: Sequence[int],
+    recorded: str | None,
+) -> Chosen:
+    init = recorded or spec.init
+    if init == "truncated_normal":
+        draw: Draw = TruncatedNormal(spec.init_sd, spec.init_bias)
+        return Chosen(Keeping(draw, spec.keep) if spec.keep else draw, "as asked")
+    probe = Probe(x.split(8), decisive, seeds, spec.batchnorm) if len(x) > 1 else None  # type: ignore[arg-type]
+    return chosen(init, network, probe=probe, make_model=subject.make_model, keep=spec.keep)

@@ -228,8 +228,19 @@ def _prepare(
     )
     tools = replace(tools, methods=allowed.methods, batch_size=speed.batch_size)
     stages = stages_of(network.blocks, spec.order)  # type: ignore[arg-type]
-    init = resolve(network, subject, spec, reader.read(ids[:16]), stages, old.get("init"))
-    notes += init.notes
+    half = half_of(stages) if spec.order == "top_down" else None
+    init = resolve(
+        network,
+        subject,
+        spec,
+        reader.read(ids[:16]),
+        stages,
+        decisive=[s for s in (half, full_of(stages)) if s is not None],
+        recorded=old.get("init"),
+    )
+    notes.append(
+        f"Initialiser {init.name} ({init.reason}); {init.randomised_share:.1%} of the parameters are randomised."
+    )
     return _Prepared(
         spec, store, old, network, index, tools, stages, init, accuracy, speed, notes, reader
     )
@@ -357,7 +368,7 @@ def _execute(
     tools = replace(ready.tools, tick=lambda done: narrator.advance(done))
     work = ModelRandomizationWork(
         tools,
-        Cascade(ready.init.draw, {s.name: s for s in ready.stages}, ready.spec.seed),
+        _cascade(ready),
         {s.name: s.index for s in ready.stages},
         ready.reader,
         own_target=ready.spec.target == "own",
@@ -380,6 +391,15 @@ def _execute(
         seconds=time.perf_counter() - began,
         narrator=narrator,
     )
+
+
+def _cascade(ready: _Prepared) -> Cascade:
+    spec, images = ready.spec, ()
+    if spec.batchnorm == "recalibrate":
+        ids = [e.id for e in ready.index.entries[:BASELINE_POOL]]
+        images = ready.reader.read(ids).split(8)
+    stages = {stage.name: stage for stage in ready.stages}
+    return Cascade(ready.init.draw, stages, spec.seed, spec.batchnorm, images)
 
 
 def _gallery(ready: _Prepared, subject: Subject) -> Gallery:

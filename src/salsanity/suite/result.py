@@ -117,6 +117,6 @@ class Result:
         return write_report(self.folder, None if path is None else Path(path))
 
     def _repr_html_(self) -> str:
-        from salsanity.report import read_run, summary_html
+        from salsanity.report import read_run, notebook_html
 
-        return summary_html(read_run(self.folder))
+        return notebook_html(read_run(self.folder))

@@ -1,0 +1,76 @@
+"""Sanity checks for saliency maps (Adebayo et al., NeurIPS 2018), calibrated and made for daily use.
+
+Public names are loaded when they are first used (PEP 562), so that `import salsanity` loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from salsanity.checks.spec import CheckSpec
+    from salsanity.errors import (
+        DataError,
+        FailuresFound,
+        MethodError,
+        ModelError,
+        SalsanityError,
+        SimilarityError,
+        SpecError,
+        StoreError,
+        TrainingError,
+        UsageError,
+    )
+    from salsanity.records import Outcome
+    from salsanity.suite import data_randomization_test, model_randomization_test
+    from salsanity.suite.result import Result
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "CheckSpec": "salsanity.checks.spec",
+    "DataError": "salsanity.errors",
+    "FailuresFound": "salsanity.errors",
+    "MethodError": "salsanity.errors",
+    "ModelError": "salsanity.errors",
+    "Outcome": "salsanity.records",
+    "Result": "salsanity.suite.result",
+    "SalsanityError": "salsanity.errors",
+    "SimilarityError": "salsanity.errors",
+    "SpecError": "salsanity.errors",
+    "StoreError": "salsanity.errors",
+    "TrainingError": "salsanity.errors",
+    "UsageError": "salsanity.errors",
+    "data_randomization_test": "salsanity.suite",
+    "model_randomization_test": "salsanity.suite",
+}
+
+__all__ = [
+    "CheckSpec",
+    "DataError",
+    "FailuresFound",
+    "MethodError",
+    "ModelError",
+    "Outcome",
+    "Result",
+    "SalsanityError",
+    "SimilarityError",
+    "SpecError",
+    "StoreError",
+    "TrainingError",
+    "UsageError",
+    "__version__",
+    "data_randomization_test",
+    "model_randomization_test",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'salsanity' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,77 @@
+"""`salsanity methods`, `similarities`, `models` and `data`: what there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import typer
+
+
+def methods() -> int:
+    """List the saliency methods, the controls and the plug-ins."""
+    from salsanity.registry import BUILT_IN_METHODS, CONTROLS, Effort, plugin_names
+
+    for name, make in BUILT_IN_METHODS.items():
+        typer.echo(f"{name:34}{_first_line(make(Effort()))}")
+    typer.echo("\nControls (always run):")
+    for name, control in CONTROLS.items():
+        typer.echo(f"{name:34}{_first_line(control())}")
+    typer.echo("\nAlso: file.py:function, and arguments as in smoothgrad(samples=20, sd=0.1)")
+    for name in (*plugin_names("salsanity.methods"), *plugin_names("salsanity.libraries")):
+        typer.echo(f"{name:34}plug-in")
+    return 0
+
+
+def similarities() -> int:
+    """List the similarities of two maps."""
+    from salsanity.registry import BUILT_IN_SIMILARITIES, plugin_names
+
+    for name, make in BUILT_IN_SIMILARITIES.items():
+        typer.echo(f"{name:12}{_first_line(make())}")
+    for name in plugin_names("salsanity.similarities"):
+        typer.echo(f"{name:12}plug-in")
+    return 0
+
+
+def models() -> int:
+    """List the forms in which a network can be named."""
+    for form, meaning in _MODELS.items():
+        typer.echo(f"{form:34}{meaning}")
+    return 0
+
+
+def data() -> int:
+    """List the data sets that `--data` knows."""
+    for name, meaning in _DATA.items():
+        typer.echo(f"{name:34}{meaning}")
+    return 0
+
+
+_MODELS: Final = {
+    "torchvision:resnet50": "any classifier of torchvision, with its pretrained weights or --weights",
+    "timm:vit_base_patch16_224": "any classifier of timm",
+    "hf:microsoft/resnet-50": "any image classifier of transformers",
+    "file.py:function": "a function of yours that returns the network",
+    "package.module:function": "the same, from an installed package",
+    "reference:cnn, reference:mlp": "the paper's networks; train them with `salsanity train`",
+}
+
+_DATA: Final = {
+    "digits": "1,797 handwritten digits that come with scikit-learn, at 32 x 32",
+    "mnist": "MNIST, from --data-dir or fetched once",
+    "fashion_mnist": "Fashion-MNIST, likewise",
+    "cifar10": "CIFAR-10, likewise",
+    "file.py:function": "a function of yours that returns a map-style data set",
+}
+
+COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "methods": methods,
+    "similarities": similarities,
+    "models": models,
+    "data": data,
+}
+
+
+def _first_line(value: object) -> str:
+    return (type(value).__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,22 @@
+"""`salsanity report`: draw a run's figures and page again, or put two runs side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(help="A run folder.")],
+    other: Annotated[Path | None, typer.Argument(help="A second one, to put beside it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the page.")] = None,
+) -> int:
+    """Rebuild figures and report.html from a run folder alone; needs no network and no torch."""
+    from salsanity.report import write_figures, write_report
+
+    if other is None:
+        write_figures(folder)
+    typer.echo(str(write_report(folder, out, other=other)))
+    return 0

@@ -1,0 +1,59 @@
+"""Running a test from end to end: the only place that sees both what computes and what judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from salsanity.suite.result import Result
+
+__all__ = ["data_randomization_test", "model_randomization_test"]
+
+
+def model_randomization_test(
+    model: nn.Module,
+    images: Any,
+    targets: Sequence[int] | Tensor | None = None,
+    *,
+    make_model: Callable[[], nn.Module] | None = None,
+    methods: Sequence[Any] | None = None,
+    similarities: Sequence[Any] = ("spearman", "ssim", "hog"),
+    out: str | Path | None = None,
+    name: str | None = None,
+    progress: bool = False,
+    executor: Any = None,
+    **options: Any,
+) -> Result:
+    """Run the model parameter randomisation test on a trained classifier.
+
+    `model`: returns logits (N, classes); it is copied and never touched. `images`: a tensor (N, C, H, W) as the network takes
+    it, `(images, labels)`, a map-style data set, or the path of a folder. `targets`: the classes to explain (N,); by
+    default those that the network predicts. `make_model`: builds a fresh network, for the initialiser `fresh`. `methods`:
+    names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default the paper's. `out`: the run
+    folder; giving it again continues or extends the run. `options`: the fields of `CheckSpec`.
+
+    Raises `UsageError` for bad input, with what to do. Source: Adebayo et al. (2018), sections 3 and 4.
+    """
+    from salsanity.checks.spec import CheckSpec
+    from salsanity.suite.model_randomization import run_model_randomization
+    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.subject import Subject
+
+    labels = None if targets is None else [int(target) for target in targets]
+    if labels is not None:
+        options.setdefault("target", "label")
+    return run_model_randomization(
+        Subject(model, name or type(model).__name__, make_model),
+        source_of(images),
+        methods=methods,
+        similarities=similarities,
+        spec=CheckSpec.from_mapping(options),
+        out=None if out is None else Path(out),
+        narrator=narrator_for(progress),
+        executor=executor,
+        labels=labels,
+    )
