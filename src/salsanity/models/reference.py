@@ -82,7 +82,7 @@ def mlp(
 
 def demo_network() -> nn.Sequential:
     """Return the small CNN of the demo, for 32 x 32 digits: the paper's, but narrower."""
-    return cnn(size=32, width=128, filters=(16, 32))
+    return cnn(size=32, width=128, filters=(8, 16))
 
 
 def initialised(network: nn.Sequential) -> nn.Sequential:

@@ -1,1 +1,1 @@
-
+"""Training the networks that the data randomisation test compares."""

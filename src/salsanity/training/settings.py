@@ -1,0 +1,72 @@
+"""`TrainingSettings`, and the settings that the tests and the demo use, in one place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Final, final
+
+from salsanity.errors import SpecError
+
+
+@final
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained; the defaults are the paper's (Adam, batches of 50).
+
+    `l2`: the loss gets l2 / 2 times the sum of squares of all weights (biases and other vectors are
+    left out). `stop_at`: stop after the first epoch at whose end the accuracy on all training
+    images exceeds it; None trains all epochs. `wanted`: the train accuracy that must be exceeded;
+    None accepts any. `mixed_precision`: bfloat16 where the device is a GPU that has it; elsewhere
+    float32.
+    """
+
+    epochs: int = 100
+    batch_size: int = 50
+    learning_rate: float = 1e-4
+    l2: float = 1e-3
+    stop_at: float | None = None
+    wanted: float | None = 0.95
+    mixed_precision: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse settings under which nothing can be learned."""
+        for name in ("epochs", "batch_size"):
+            _check(name, getattr(self, name), at_least=1)
+        _check("learning_rate", self.learning_rate, above=0)
+        _check("l2", self.l2, at_least=0)
+        for name in ("stop_at", "wanted"):
+            _check(name, getattr(self, name) or 0.0, at_least=0, below=1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as JSON values."""
+        return asdict(self)
+
+
+def _check(
+    name: str,
+    value: float,
+    *,
+    at_least: float = -math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> None:
+    if not (math.isfinite(value) and value >= at_least and above < value < below):
+        bounds = {"at least": at_least, "above": above, "below": below}
+        wanted = " and ".join(f"{k} {v:g}" for k, v in bounds.items() if math.isfinite(v))
+        raise SpecError(f"expected {name} {wanted}, got {value}")
+
+
+PAPER: Final = TrainingSettings()
+"""The paper's setting, for 55,000 images: hours on a CPU, minutes on a GPU."""
+
+LABELS: Final = TrainingSettings(epochs=60, learning_rate=1e-3, l2=0.0, stop_at=0.99)
+"""Default of the label test: memorises permuted labels in a fraction of the paper's epochs."""
+
+DEMO: Final = TrainingSettings(epochs=6, learning_rate=2e-3, l2=0.0)
+"""Trains `models.reference.demo_network` on the 1,437 digits."""
+
+DEMO_LABELS: Final = TrainingSettings(epochs=80, learning_rate=2e-3, l2=0.0, stop_at=0.97)
+"""The label test of the demo, on `DEMO_LABELS_IMAGES` of the digits."""
+
+DEMO_LABELS_IMAGES: Final = 600

@@ -1,0 +1,89 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from salsanity.errors import DataError, ModelError
+from salsanity.training.evaluate import LabelledImages, accuracy, evaluating, logits_of
+
+
+class Fixed(nn.Module):
+    """Logits are the first pixels of the image."""
+
+    def forward(self, x):
+        return x.flatten(1)[:, :4]
+
+
+def data(count=1103):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(count, 1, 3, 3, generator=generator)
+    return LabelledImages(images, torch.randint(0, 4, (count,), generator=generator))
+
+
+def check_accuracy(measured, images):
+    rows = zip(images.images, images.labels, strict=True)
+    right = sum(int(max(range(4), key=lambda c: x.flatten()[c])) == int(y) for x, y in rows)
+    assert measured == right / len(images)
+
+
+def mean_of_batches(images):
+    batches = zip(images.images.split(500), images.labels.split(500), strict=True)
+    parts = [accuracy(Fixed(), LabelledImages(*batch)) for batch in batches]
+    return sum(parts) / len(parts)
+
+
+def test_accuracy_counts_images():
+    images = data()
+    for batch_size in (1, 7, 500, 5000):
+        check_accuracy(accuracy(Fixed(), images, batch_size=batch_size), images)
+    with pytest.raises(AssertionError):
+        check_accuracy(mean_of_batches(images), images)
+
+
+def fail_inside(model):
+    with evaluating(model):
+        assert not any(m.training for m in model.modules())
+        raise KeyError
+
+
+def test_every_module_gets_its_own_mode_back():
+    model = nn.Sequential(nn.Dropout(), nn.Linear(2, 2), nn.BatchNorm1d(2))
+    model[2].eval()
+    with pytest.raises(KeyError):
+        fail_inside(model)
+    assert [m.training for m in model] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda z: z,
+        lambda z: (z, None),
+        lambda z: {"logits": z},
+        lambda z: SimpleNamespace(logits=z),
+    ],
+)
+def test_logits_are_found(wrap):
+    z = torch.rand(2, 3)
+    assert logits_of(wrap(z)) is z
+
+
+@pytest.mark.parametrize("output", [torch.rand(3), {"scores": torch.rand(2, 3)}, None, (), "x"])
+def test_other_outputs_are_refused(output):
+    with pytest.raises(ModelError, match="expected logits"):
+        logits_of(output)
+
+
+@pytest.mark.parametrize(
+    ("images", "labels"),
+    [
+        (torch.rand(0, 1, 2, 2), torch.zeros(0, dtype=torch.int64)),
+        (torch.rand(3, 1, 2, 2), torch.zeros(2, dtype=torch.int64)),
+        (torch.zeros(3, 1, 2, 2, dtype=torch.uint8), torch.zeros(3, dtype=torch.int64)),
+        (torch.rand(3, 1, 2, 2), torch.zeros(3)),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(images, labels):
+    with pytest.raises(DataError, match="expected"):
+        LabelledImages(images, labels)
