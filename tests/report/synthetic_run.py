@@ -1,4 +1,4 @@
-"""Write a plausible run folder without a network: planted similarities, drawn maps, hostile names."""
+"""Write a plausible run folder: planted similarities, drawn maps, hostile names."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ METHODS = (
 CONTROLS = ("edge", "input", "noise", "noise_x_input")
 SIMILARITIES = ("spearman", "ssim", "hog")
 VIEWS = ("signed", "absolute")
-STAGES_17 = (
-    "Logits Mixed_7c Mixed_7b Mixed_7a Mixed_6e Mixed_6d Mixed_6c Mixed_6b Mixed_6a "
-    "Mixed_5d Mixed_5c Mixed_5b Conv2d_4a Conv2d_3b Conv2d_2b Conv2d_2a Conv2d_1a"
-).split()
+STAGES_17 = [
+    *("Logits", "Mixed_7c", "Mixed_7b", "Mixed_7a"),
+    *("Mixed_6e", "Mixed_6d", "Mixed_6c", "Mixed_6b", "Mixed_6a"),
+    *("Mixed_5d", "Mixed_5c", "Mixed_5b", "Conv2d_4a", "Conv2d_3b"),
+    *("Conv2d_2b", "Conv2d_2a", "Conv2d_1a"),
+]
 NOISY = ("smoothgrad", "smoothgrad_squared", "vargrad", "integrated_gradients_smoothgrad")
 KEPT = {"guided_backprop": 0.62, "guided_gradcam": 0.55, "edge": 1.0, "input": 1.0}
 """What share of the similarity survives the whole cascade, where that is more than chance."""
@@ -252,7 +254,10 @@ def _cascade_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-COLUMNS = "check draw stage stage_index image method view similarity value chance reason".split()
+COLUMNS = [
+    *("check", "draw", "stage", "stage_index", "image"),
+    *("method", "view", "similarity", "value", "chance", "reason"),
+]
 
 
 def _self_rows(rng, recipe, spec, cell, ceiling) -> list[tuple[Any, ...]]:
@@ -309,10 +314,13 @@ def _pair_rows(rng, recipe, where, cell, mean, chance) -> list[tuple[Any, ...]]:
     sd = 0.0 if mean == 1.0 else 0.03
     index = 1 if where[1] == "TT" else 2
     return [
-        ("data_randomization", *where, index, image_id(i), *cell)
-        + (min(1.0, mean + sd * rng.normal()), chance + 0.02 * rng.normal(), None)
+        ("data_randomization", *where, index, image_id(i), *cell, *_scores(rng, mean, sd, chance))
         for i in range(recipe.images)
     ]
+
+
+def _scores(rng, mean, sd, chance) -> tuple[float, float, None]:
+    return min(1.0, mean + sd * rng.normal()), chance + 0.02 * rng.normal(), None
 
 
 def _judge(full: float, half: float) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 
@@ -209,7 +209,7 @@ def _ending(row: pd.Series) -> str:
     )
 
 
-def _point(row: dict[str, float | str], scale: Scale) -> Point:
+def _point(row: Mapping[Hashable, Any], scale: Scale) -> Point:
     s, low, high = float(row["S"]), float(row["S_low"]), float(row["S_high"])
     banded = low == low
     interval = f" ({decimals(low)} to {decimals(high)})" if banded else ""

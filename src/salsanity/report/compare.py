@@ -8,10 +8,14 @@ from typing import Any, Final
 
 from salsanity.report.folder import Run
 from salsanity.report.rows import MethodRow, method_rows
+from salsanity.report.summary import distrust
 from salsanity.report.terms import listed, printable
 
 APART: Final = ("images", "stages", "blocks", "base", "versions", "hardware", "networks")
 """Keys of the spec that are compared by their size or in their own words."""
+
+NAMED: Final = 6
+"""Settings that the sentence names; the table has them all."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,9 @@ class Comparison:
 
     names: tuple[str, str]
     sentence: str
+    distrust: list[str]
+    """Why the second run cannot be trusted; the first one's reasons stand at the top."""
+
     differences: list[Difference]
     pairs: list[Pair]
 
@@ -54,6 +61,7 @@ def compare_runs(first: Run, second: Run) -> Comparison:
     return Comparison(
         names=_names(first, second),
         sentence=_sentence(pairs, differences),
+        distrust=distrust(second),
         differences=differences,
         pairs=pairs,
     )
@@ -87,7 +95,9 @@ def _sentence(pairs: list[Pair], differences: list[Difference]) -> str:
         if changed
         else f"all {count} methods judged in both runs have the same verdict"
     )
-    keys = [d.key for d in differences]
+    keys = [d.key for d in differences[:NAMED]]
+    more = len(differences) - len(keys)
+    keys += [f"{more} more settings"] if more > 0 else []
     settings = f"The runs differ in {listed(keys)}" if keys else "The runs have the same settings"
     return f"{settings}; {verdicts}."
 
@@ -106,7 +116,7 @@ def _flat(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if key not in APART:
             parts = value.items() if isinstance(value, Mapping) else [("", value)]
             for name, part in parts:
-                yield " ".join(filter(None, (key.replace("_", " "), str(name)))), _words(part)
+                yield " ".join(filter(None, (key, str(name)))).replace("_", " "), _words(part)
     yield "images", f"{len(spec['images'])} images, {_digest(spec['images'])}"
     yield "stages", ", ".join(printable(stage["name"]) for stage in spec["stages"])
     for key in ("versions", "hardware"):

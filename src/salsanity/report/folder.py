@@ -19,9 +19,10 @@ from salsanity.verdicts import curves, from_json
 
 FORMAT_VERSION: Final = 1
 REQUIRED: Final = ("check", "model", "methods", "similarities", "views", "stages", "images")
-SCORE_COLUMNS: Final = (
-    "check draw stage stage_index image method view similarity value chance reason".split()
-)
+SCORE_COLUMNS: Final = [
+    *("check", "draw", "stage", "stage_index", "image"),
+    *("method", "view", "similarity", "value", "chance", "reason"),
+]
 Json: TypeAlias = Mapping[str, Any]
 
 
@@ -227,13 +228,13 @@ def _read_scores(folder: Path) -> pd.DataFrame:
     paths = sorted((folder / "scores").glob("*.parquet"))
     parts = [_read_unit(inside(folder, path)) for path in paths if not path.name.startswith(".")]
     if not parts:
-        return pd.DataFrame(columns=SCORE_COLUMNS)
+        return pd.DataFrame(columns=list(SCORE_COLUMNS))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
 def _read_unit(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_parquet(path, columns=SCORE_COLUMNS)
+        return pd.read_parquet(path, columns=list(SCORE_COLUMNS))
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"expected scores in {path}, got: {error}; delete the file and continue the run"

@@ -109,18 +109,22 @@ def _part(name: str, run: Run, budget: int) -> Part:
 
 def _page(parts: list[Part], comparison: Comparison | None) -> str:
     style, script = _own("report.css"), _own("report.js")
-    return _templates().get_template("report.html.j2").render(
-        parts=parts,
-        comparison=comparison,
-        terms=TERMS,
-        style=Markup(style),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        policy=_policy(style, script),
-        bar_width=charts.BAR_WIDTH,
-        bar_zero=charts.bar_x(0),
-        bar_one=charts.bar_x(1),
-        panel_size=(charts.PANEL_WIDTH, charts.PANEL_HEIGHT),
-        margins=charts.MARGINS,
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            parts=parts,
+            comparison=comparison,
+            terms=TERMS,
+            style=Markup(style),  # noqa: S704 - our own file
+            script=Markup(script),  # noqa: S704 - our own file
+            policy=_policy(style, script),
+            bar_width=charts.BAR_WIDTH,
+            bar_zero=charts.bar_x(0),
+            bar_one=charts.bar_x(1),
+            panel_size=(charts.PANEL_WIDTH, charts.PANEL_HEIGHT),
+            margins=charts.MARGINS,
+        )
     )
 
 

@@ -94,7 +94,8 @@ def rgb(photo: np.ndarray) -> np.ndarray:
     """Return an image (C, H, W) in [0, 1] as bytes (H, W, 3); one or two channels become grey."""
     planes = photo[:3] if photo.shape[0] >= 3 else np.repeat(photo[:1], 3, axis=0)
     clipped = np.clip(np.nan_to_num(planes), 0.0, 1.0)
-    return np.rint(clipped.transpose(1, 2, 0) * 255).astype(np.uint8)
+    codes: np.ndarray = np.rint(clipped.transpose(1, 2, 0) * 255).astype(np.uint8)
+    return codes
 
 
 def data_uri(content: bytes) -> str:

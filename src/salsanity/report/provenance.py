@@ -26,7 +26,7 @@ def facts(run: Run) -> list[Fact]:
     spec = run.spec
     rows = [
         Fact("Network", run.model_name),
-        Fact("Parameters", f"{spec['model'].get('parameters', 0):,}".replace(",", "\u202f")),
+        Fact("Parameters", f"{spec['model'].get('parameters', 0):,}"),
         Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
         Fact("Images", f"{len(spec['images'])} of {(spec.get('data') or {}).get('name', '?')}"),
         Fact("Class explained", _target(spec.get("target")), "target"),
@@ -108,7 +108,7 @@ def _cost(run: Run) -> list[Fact]:
     if time.get("seconds") is not None:
         rows.append(Fact("Time", _duration(float(time["seconds"]))))
     if time.get("passes") is not None:
-        rows.append(Fact("Passes through the network", f"{int(time['passes']):,}".replace(",", " ")))
+        rows.append(Fact("Passes through the network", f"{int(time['passes']):,}"))
     return rows
 
 

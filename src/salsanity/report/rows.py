@@ -54,7 +54,7 @@ def method_rows(run: Run) -> list[MethodRow]:
 
 @dataclass(frozen=True)
 class ControlRow:
-    """A control: what it had to be and what it was; `expected` is None where nothing is demanded."""
+    """A control: what it had to be (None: nothing is demanded) and what it was."""
 
     row: MethodRow
     expected: str | None

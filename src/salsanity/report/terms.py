@@ -35,7 +35,7 @@ METHOD_LINES: Final = {
     "edge": "a Sobel filter on the image; it sees no network, so it must FAIL",
     "input": "the image's own absolute values; it sees no network",
     "noise": "random numbers, new for every network state; it must PASS",
-    "noise_x_input": "random numbers times the image: how alike multiplying by the input makes maps",
+    "noise_x_input": "random numbers times the image: what multiplying by the input does alone",
 }
 
 SIMILARITY_NAMES: Final = {
@@ -116,7 +116,7 @@ def state_name(state: str) -> str:
     """Return the name of a stage, or of a network of the label test, for a heading."""
     kind, _, number = state.partition(":")
     if kind in ("true", "permuted") and number.isdigit():
-        return f"{kind} labels {int(number) + 1}"
+        return f"{kind} {int(number) + 1}"
     return printable(state)
 
 

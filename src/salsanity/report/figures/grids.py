@@ -154,7 +154,7 @@ def _values(cell: tuple[GalleryImage, str, str], view: str) -> np.ndarray:
 
 def _show(axes: Axes, canvas: np.ndarray, holes: np.ndarray, view: str) -> None:
     """Draw the values; gaps are clear, undefined pixels have their own colour."""
-    colours = colormaps[COLOUR_MAPS[view]].with_extremes(bad=np.array(UNDEFINED) / 255)
+    colours = colormaps[COLOUR_MAPS[view]].with_extremes(bad=tuple(c / 255 for c in UNDEFINED))
     low = -1.0 if view == "signed" else 0.0
     shown = axes.imshow(
         canvas, cmap=colours, vmin=low, vmax=1.0, aspect="auto", interpolation="nearest"

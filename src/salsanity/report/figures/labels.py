@@ -58,7 +58,10 @@ def _require_labels(run: Run) -> None:
 
 def _bars(axes: Axes, table: pd.DataFrame, methods: list[str]) -> None:
     places = np.arange(len(methods))
-    for kind, stage, shift, colour in (("true", "TT", -0.19, BLUE), ("permuted", "TP", 0.19, ORANGE)):
+    for kind, stage, shift, colour in (
+        ("true", "TT", -0.19, BLUE),
+        ("permuted", "TP", 0.19, ORANGE),
+    ):
         part = table[table["stage"] == stage].set_index("method").reindex(methods)
         mean = part["S"].to_numpy(dtype=float)
         errors = np.nan_to_num(np.abs(np.stack([mean - part["S_low"], part["S_high"] - mean])))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -81,7 +81,8 @@ def curve_panel(axes: Axes, part: pd.DataFrame) -> None:
 def _reach(part: pd.DataFrame) -> np.ndarray:
     """Return the interval's distances below and above S; 0 where one draw gives no interval."""
     ends = np.abs(np.stack([part["S"] - part["S_low"], part["S_high"] - part["S"]]))
-    return np.nan_to_num(ends)
+    reach: np.ndarray = np.nan_to_num(ends)
+    return reach
 
 
 def _stage_ticks(run: Run, grid: object, count: int, columns: int) -> None:
@@ -95,7 +96,7 @@ def _stage_ticks(run: Run, grid: object, count: int, columns: int) -> None:
 
 
 def _key(figure: Figure) -> None:
-    entries = (
+    entries: tuple[tuple[str, str, Any], ...] = (
         ("similarity to the trained network's map", BLUE, "-"),
         ("chance: another image's map", GREY, (0, (4, 2))),
         ("ceiling: the trained network explained again", ORANGE, (0, (1, 1.4))),

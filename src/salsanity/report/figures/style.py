@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -18,7 +18,7 @@ GREY: Final = "#8b9299"
 ORANGE: Final = "#c4500b"
 """Of the Okabe-Ito family: told apart by colour-blind people and in grey print."""
 
-SETTINGS: Final = {
+SETTINGS: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
