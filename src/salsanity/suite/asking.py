@@ -1,0 +1,92 @@
+"""What a user asks for, resolved: methods, effort, the folder, and whether it continues what lies there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from salsanity import registry
+from salsanity.checks.images import index_images
+from salsanity.checks.spec import CheckSpec, differing
+from salsanity.data.examples import ImageSource
+from salsanity.errors import DataError, MethodError, SpecError
+from salsanity.methods import Method
+from salsanity.records import CONTROLS, digest
+from salsanity.store.directory import FORMAT_VERSION
+
+CPU_EFFORT: Final = 10
+GPU_EFFORT: Final = 50
+"""Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
+
+
+def methods_of(
+    methods: Sequence[Any] | None, spec: CheckSpec, device: torch.device
+) -> tuple[Method, ...]:
+    """Return the methods that are asked for (None: the paper's without IG-SmoothGrad), and the controls."""
+    named = registry.DEFAULT_METHODS if methods is None else methods
+    found = [registry.method(m, effort=_effort(spec, device)) for m in named]
+    names = [method.name for method in found]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise MethodError(
+            f"expected each method once, got {twice[0]!r} twice; give one another name"
+        )
+    if not found:
+        raise MethodError("expected at least one method, got none; see `salsanity methods`")
+    taken = sorted(set(names) & set(CONTROLS))
+    if taken:
+        raise MethodError(
+            f"{taken[0]!r} is the name of a control; give the method another name"
+        )
+    return (*found, *(make() for make in registry.CONTROLS.values()))
+
+
+def _effort(spec: CheckSpec, device: torch.device) -> registry.Effort:
+    usual = GPU_EFFORT if device.type == "cuda" else CPU_EFFORT
+    return registry.Effort(spec.samples or usual, spec.steps or usual, spec.endpoints)
+
+
+def first_image(source: ImageSource) -> Tensor:
+    """Return the first readable image as a batch of one, to learn a network's layers from."""
+    for position in range(len(source)):
+        try:
+            return source[position].x[None]
+        except DataError:
+            continue
+    index_images(source, seed=0, limit=1)  # says what is wrong with them
+    raise DataError(f"expected at least one readable image in {source.name}")
+
+
+def default_folder(check: str, model: str, identity: Sequence[Any]) -> Path:
+    """Return `salsanity-runs/<model>-<digest>` in the working directory."""
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in model)[:40] or "network"
+    return Path("salsanity-runs") / f"{name}-{digest([check, *identity])[:8]}"
+
+
+def check_same(
+    old: Mapping[str, Any], *, check: str, fingerprint: str, identity: Mapping[str, Any], data: str
+) -> None:
+    """Refuse to mix two experiments in one folder; `old` is its spec.json, empty for a new folder."""
+    if not old:
+        return
+    if old.get("format_version") != FORMAT_VERSION or old.get("check") != check:
+        raise SpecError(
+            f"expected a {check} run of format {FORMAT_VERSION} in this folder, got check={old.get('check')!r}, "
+            f"format={old.get('format_version')!r}; give another --out"
+        )
+    if old["model"]["fingerprint"] != fingerprint:
+        raise SpecError(
+            "the folder holds a run of a network with other weights; give another --out for this one"
+        )
+    changed = differing(old["settings"]["identity"], identity)
+    if old["data"]["name"] != data:
+        changed.append("data")
+    if changed:
+        raise SpecError(
+            f"the run in this folder was made with another {', '.join(changed)}; only draws, images, methods, "
+            "similarities and thresholds may be added or changed; give another --out"
+        )

@@ -1,0 +1,175 @@
+"""Before the long part: images, targets, methods that the network admits, and the speed of a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import torch
+
+from salsanity.checks.images import ChunkReader, ImageEntry, ImageIndex, index_images
+from salsanity.checks.intervention import Instruments
+from salsanity.checks.prepare import (
+    Speed,
+    admitted,
+    comparison_seconds,
+    find_spatial_layer,
+    logits_of,
+    measured_speed,
+)
+from salsanity.checks.spec import CheckSpec
+from salsanity.data.examples import ImageSource
+from salsanity.errors import DataError, MethodError
+from salsanity.methods import Baselines, Method
+from salsanity.models.network import Network
+from salsanity.similarity import Similarity
+from salsanity.store.directory import DirectoryStore
+from salsanity.suite.asking import CPU_EFFORT
+from salsanity.suite.subject import Subject
+
+BASELINE_POOL: Final = 64
+"""Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is about: a network, images, methods and similarities, and the folder's spec.json (or {})."""
+
+    subject: Subject
+    source: ImageSource
+    network: Network
+    methods: tuple[Method, ...]
+    similarities: tuple[Similarity[Any], ...]
+    spec: CheckSpec
+    store: DirectoryStore
+    old: dict[str, Any]
+    is_explicit: bool
+    """Whether the user named the methods: a named one that is not defined is an error."""
+
+    def recorded(self, name: str, default: Any = None) -> Any:
+        """Return a setting of the run in the folder."""
+        return self.old.get("settings", {}).get(name, default)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Everything that both checks know before the long part."""
+
+    asked: Asked
+    entries: tuple[ImageEntry, ...]
+    index: ImageIndex
+    tools: Instruments
+    reader: ChunkReader
+    accuracy: dict[str, Any] | None
+    speed: Speed
+    notes: tuple[str, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the images in the order of the run."""
+        return tuple(entry.id for entry in self.entries)
+
+
+def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Preparation:
+    """Read the images once, aim, try every method, and measure the speed.
+
+    `labels`: by position in the source, in place of the source's own.
+    """
+    index = _indexed(asked, labels)
+    entries, accuracy = _aimed(asked, index)
+    network = asked.network
+    reader = ChunkReader(asked.source, {e.id: e for e in entries}, network.device)
+    ids = tuple(entry.id for entry in entries)
+    some = reader.read(ids[:4])
+    targets = torch.tensor([max(0, e.target) for e in entries[:4]], device=network.device)
+    tools = _instruments(asked, reader, ids)
+    for similarity in asked.similarities:
+        comparison_seconds(some[:1], [similarity])  # a wrong shape is an error now, not later
+    allowed = admitted(tools, some, targets, ids[:4])
+    if allowed.refused and asked.is_explicit:
+        raise MethodError(next(iter(allowed.refused.values())))
+    size = asked.old.get("batch_size") or asked.spec.batch_size
+    speed = measured_speed(network, some, targets, batch_size=size)
+    tools = replace(tools, methods=allowed.methods, batch_size=speed.batch_size)
+    notes = _notes(asked, index, allowed.refused)
+    return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
+
+
+def _indexed(asked: Asked, labels: Sequence[int] | None) -> ImageIndex:
+    recorded = asked.recorded("recorded_images", [])
+    index = index_images(
+        asked.source,
+        seed=asked.spec.seed,
+        limit=asked.spec.max_images,
+        recorded=recorded[: asked.spec.max_images],
+        names=getattr(asked.source, "names", None),
+    )
+    if labels is not None:
+        if len(labels) != len(asked.source):
+            raise DataError(
+                f"expected one target per image ({len(asked.source)}), got {len(labels)}"
+            )
+        index.entries = [replace(e, label=int(labels[e.index])) for e in index.entries]
+    return index
+
+
+def _instruments(asked: Asked, reader: ChunkReader, ids: Sequence[str]) -> Instruments:
+    spec, network = asked.spec, asked.network
+    pool = reader.read(ids[: asked.recorded("baseline_pool", BASELINE_POOL)])
+    spatial, why_not = find_spatial_layer(network, spec.layer)
+    baselines = Baselines(spec.seed, pool)
+    return Instruments(
+        network, asked.methods, asked.similarities, spec.seed, 1, baselines, spatial, why_not
+    )
+
+
+def _aimed(
+    asked: Asked, index: ImageIndex
+) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
+    """Choose the class to explain per image, and compare predictions with labels where they are known."""
+    network, target = asked.network, asked.spec.target
+    if target == "label" and any(entry.label is None for entry in index.entries):
+        raise DataError(
+            "expected labels to explain (target=label), but some images have none; use target=trained, or give labels.json "
+            "or one subfolder per class"
+        )
+    aimed: list[ImageEntry] = []
+    right = known = 0
+    for start in range(0, len(index.entries), 32):
+        part = index.entries[start : start + 32]
+        x = torch.stack([asked.source[e.index].x for e in part]).to(network.device)
+        predicted = logits_of(network, x, batch_size=8).argmax(1).tolist()
+        for entry, guess in zip(part, predicted, strict=True):
+            known += entry.label is not None
+            right += entry.label == guess
+            chosen = _target(entry, guess, target, network.classes)
+            aimed.append(replace(entry, target=chosen))
+    if not known:
+        return tuple(aimed), None
+    return tuple(aimed), {"trained": right / known, "chance": 1 / network.classes, "n": known}
+
+
+def _target(entry: ImageEntry, predicted: int, target: str, classes: int) -> int:
+    if target != "label":
+        return entry.target if entry.target >= 0 else predicted
+    label = -1 if entry.label is None else entry.label
+    if not 0 <= label < classes:
+        raise DataError(f"expected labels from 0 to {classes - 1}, got {label} for {entry.name}")
+    return label
+
+
+def _notes(asked: Asked, index: ImageIndex, refused: dict[str, str]) -> tuple[str, ...]:
+    notes = [f"Left out {name}: {why}" for name, why in refused.items()]
+    if index.problems:
+        notes.append(
+            f"{len(index.problems)} image(s) could not be used; the first: {index.problems[0]}"
+        )
+    if index.duplicates:
+        notes.append(f"{index.duplicates} image(s) have the pixels of another and were left out.")
+    if asked.network.device.type == "cpu" and asked.spec.samples is None:
+        notes.append(
+            f"On a CPU, noisy and path methods use {CPU_EFFORT} samples and steps (the paper: 50); change it with "
+            "--samples and --steps."
+        )
+    return tuple(notes)
