@@ -71,10 +71,14 @@ def rank_vectors(rows: Tensor, codes: Tensor, *, spatial: tuple[int, ...]) -> Ve
 
 
 def unit_scaled(rows: Tensor, codes: Tensor) -> Tensor:
-    """Return rows (B, n) in float64 over their largest magnitude: no square under- or overflows."""
+    """Return rows (B, n) in float64 over their largest magnitude: no square under- or overflows.
+
+    Undefined rows become 0.
+    """
+    undefined = codes != DEFINED
     low, high = rows.aminmax(dim=1)
-    largest = torch.maximum(low.abs(), high.abs()).double()
-    return rows.double() / torch.where(codes == DEFINED, largest, 1.0)[:, None]
+    largest = torch.maximum(low.abs(), high.abs()).double().masked_fill_(undefined, 1.0)
+    return (rows.double() / largest[:, None]).masked_fill_(undefined[:, None], 0.0)
 
 
 def centred_vectors(rows: Tensor, codes: Tensor, *, spatial: tuple[int, ...]) -> Vectors:
