@@ -45,6 +45,11 @@ class TensorSource:
         if self.labels is not None:
             _check_labels(self.labels, len(self.pixels))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the items, without loading them."""
+        return tuple(f"{self.prefix}/{index}" for index in range(len(self)))
+
     def __len__(self) -> int:
         """How many images there are."""
         return len(self.pixels)
@@ -87,6 +92,11 @@ class DatasetSource:
     name: str = "dataset"
     class_names: tuple[str, ...] | None = None
     preprocessing: Preprocessing | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the items, without loading them."""
+        return tuple(f"{self.name}/{index}" for index in range(len(self)))
 
     def __len__(self) -> int:
         """How many items the data set says it has."""

@@ -1,0 +1,171 @@
+"""A folder of images, flat or with one subfolder per class, read one by one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, final
+
+from salsanity.data.decode import DEFAULT_LIMITS, SUFFIXES, Limits, decode
+from salsanity.data.examples import Example, image_id, seeded_order
+from salsanity.data.preprocessing import Preprocessing
+from salsanity.errors import DataError
+
+__all__ = ["FolderSource", "Limits", "image_id", "open_folder", "seeded_order"]
+
+LABELS_FILE: Final = "labels.json"
+MAX_LABELS_BYTES: Final = 64_000_000
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class FolderSource:
+    """Images of a folder; nothing is read before it is asked for.
+
+    `files`: paths inside `folder`, sorted. `labels`: class index by path. `ignored`: what lies
+    there and has no image's suffix. A file that is broken, or a link out of the folder, is a
+    `DataError` of that item alone.
+    """
+
+    folder: Path
+    files: tuple[str, ...]
+    labels: Mapping[str, int]
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...] | None = None
+    limits: Limits = DEFAULT_LIMITS
+    ignored: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return printable(self.folder.resolve().name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of the items, without loading them."""
+        return tuple(printable(file) for file in self.files)
+
+    def __len__(self) -> int:
+        """How many files look like images."""
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Example:
+        """Decode image `index`; every failure is a `DataError` with the file's name."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        file = self.files[index]
+        try:
+            path = _inside(self.folder, self.folder / file)
+            display = decode(path, self.preprocessing, limits=self.limits)
+        except DataError as error:
+            raise DataError(f"image {printable(file)!r}: {error}") from error
+        x = self.preprocessing.normalise(display)
+        return Example(x, self.labels.get(file), printable(file), display)
+
+
+def open_folder(
+    folder: Path | str,
+    *,
+    preprocessing: Preprocessing | None = None,
+    class_names: tuple[str, ...] | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> FolderSource:
+    """List a folder's images.
+
+    Images at the top make it flat; else every subfolder is a class, numbered by sorted names. A
+    labels.json at the top (path inside the folder -> class index) has the last word. Raises
+    `DataError` if there is no such folder, no image in it, or the labels cannot be read.
+    """
+    top = Path(folder)
+    found, others = _listed(top)
+    classes: tuple[str, ...] | None = None
+    labels: dict[str, int] = {}
+    if not found:
+        classes = tuple(sorted(other for other in others if (top / other).is_dir()))
+        for number, name in enumerate(classes):
+            inside, rest = _listed(_inside(top, top / name))
+            found += [f"{name}/{file}" for file in inside]
+            labels |= {f"{name}/{file}": number for file in inside}
+            others += [f"{name}/{file}" for file in rest]
+        others = [other for other in others if other not in classes]
+    if not found:
+        raise DataError(
+            f"expected images in {printable(str(top))} or in its subfolders, found none "
+            f"(looked for {', '.join(SUFFIXES)})"
+        )
+    return FolderSource(
+        folder=top,
+        files=tuple(sorted(found)),
+        labels=labels | _read_labels(top),
+        preprocessing=preprocessing or Preprocessing(),
+        class_names=class_names or classes,
+        limits=limits,
+        ignored=tuple(sorted(printable(other) for other in others if other != LABELS_FILE)),
+    )
+
+
+def printable(name: str) -> str:
+    r"""Return a file name with everything unprintable escaped; different names stay different.
+
+    Bytes that are no UTF-8 become `\xff`, newlines `\n`, a backslash `\\`.
+    """
+    return "".join(_escaped(character) for character in name)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:  # how Python carries a byte that is no UTF-8
+        return f"\\x{code - 0xDC00:02x}"
+    if character == "\\" or not character.isprintable():
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def _listed(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of images, and of everything else that is not hidden."""
+    try:
+        names = sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
+    except OSError as error:
+        raise DataError(
+            f"expected a folder of images, cannot read {printable(str(folder))}: {error.strerror}"
+        ) from error
+    images = [n for n in names if Path(n).suffix.lower() in SUFFIXES and not (folder / n).is_dir()]
+    chosen = set(images)
+    return images, [name for name in names if name not in chosen]
+
+
+def _inside(top: Path, path: Path) -> Path:
+    """Follow links; raise `DataError` where they lead out of `top` (which may be a link itself)."""
+    try:
+        real = path.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before Python 3.13
+        raise DataError("it cannot be read: a link leads nowhere, or it is gone") from error
+    if not real.is_relative_to(top.resolve()):
+        raise DataError(
+            f"{printable(path.name)!r} is a link that leads out of the folder; "
+            "copy the file into the folder if it is meant"
+        )
+    return real
+
+
+def _read_labels(top: Path) -> dict[str, int]:
+    path = top / LABELS_FILE
+    if not path.exists():
+        return {}
+    try:
+        if path.stat().st_size > MAX_LABELS_BYTES:
+            raise DataError(f"expected at most {MAX_LABELS_BYTES} bytes in {LABELS_FILE}")
+        labels = json.loads(_inside(top, path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read {printable(str(path))}: {error}") from error
+    if not isinstance(labels, dict) or not all(_is_class(value) for value in labels.values()):
+        raise DataError(
+            f"expected an object of file names and class indices (from 0) in {printable(str(path))}"
+        )
+    return labels
+
+
+def _is_class(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31

@@ -1,0 +1,146 @@
+"""`open_data`: from a name such as `mnist` or `file.py:function` to images."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from salsanity.data import cifar
+from salsanity.data.digits import CLASS_NAMES as DIGITS
+from salsanity.data.digits import digits_source
+from salsanity.data.examples import ImageSource
+from salsanity.data.fetch import find_or_fetch
+from salsanity.data.idx import PREFIXES, idx_source
+from salsanity.data.images import open_folder
+from salsanity.data.preprocessing import Preprocessing
+from salsanity.data.tensors import as_source
+from salsanity.errors import DataError
+
+Split = Literal["train", "test"]
+
+NAMES: Final = ("digits", "mnist", "fashion_mnist", "cifar10")
+
+FASHION: Final = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+
+
+def open_data(
+    spec: str,
+    *,
+    data_dir: Path | None = None,
+    split: str = "test",
+    preprocessing: Preprocessing | None = None,
+) -> ImageSource:
+    """Open the data set that `spec` names.
+
+    `spec`: one of `NAMES`; a folder (its subfolder `train` or `test` where it has one); or
+    `file.py:function`, which runs that code: the function returns what `as_source` takes, and is
+    told the split if it has a parameter `split`. The files of `NAMES` come from `data_dir`,
+    SALSANITY_DATA or the web. Pixels are x / 255; without `preprocessing` they are not normalised.
+    Raises `DataError` where anything is missing or damaged.
+    """
+    part = _split(split)
+    if spec == "digits":
+        return digits_source(part, preprocessing=preprocessing)
+    if spec == "cifar10":
+        return _cifar(part, data_dir, preprocessing)
+    if spec in NAMES:
+        return _idx(spec, part, data_dir, preprocessing)
+    if ".py:" in spec:
+        return _from_function(spec, part, preprocessing)
+    folder = Path(spec).expanduser()
+    if folder.is_dir():
+        inside = folder / part
+        return open_folder(inside if inside.is_dir() else folder, preprocessing=preprocessing)
+    raise DataError(_unknown(spec))
+
+
+def _split(split: str) -> Split:
+    if split == "train":
+        return "train"
+    if split == "test":
+        return "test"
+    raise DataError(f"expected the split train or test, got {split!r}")
+
+
+def _idx(
+    name: str, split: Split, data_dir: Path | None, preprocessing: Preprocessing | None
+) -> ImageSource:
+    prefix = PREFIXES[split]
+    images, labels = (
+        find_or_fetch(
+            name, (f"{prefix}-{part}-ubyte.gz", f"{prefix}-{part}-ubyte"), data_dir=data_dir
+        )
+        for part in ("images-idx3", "labels-idx1")
+    )
+    return idx_source(
+        images,
+        labels,
+        name=name,
+        prefix=prefix,
+        class_names=DIGITS if name == "mnist" else FASHION,
+        preprocessing=preprocessing,
+    )
+
+
+def _cifar(split: Split, data_dir: Path | None, preprocessing: Preprocessing | None) -> ImageSource:
+    arrays = ("test.npz",) if split == "test" else ("train.npz", "train_10000.npz")
+    path = find_or_fetch("cifar10", (*arrays, "cifar-10-binary.tar.gz"), data_dir=data_dir)
+    if path.suffix == ".npz":
+        return cifar.npz_source(path, prefix=split, preprocessing=preprocessing)
+    return cifar.archive_source(path, split, preprocessing=preprocessing)
+
+
+def _from_function(spec: str, split: Split, preprocessing: Preprocessing | None) -> ImageSource:
+    function = _function(spec)
+    try:
+        told = {"split": split} if "split" in inspect.signature(function).parameters else {}
+        data = function(**told)
+    except Exception as error:  # user code may raise anything
+        raise DataError(f"{spec} failed: {type(error).__name__}: {error}") from error
+    name = spec.rpartition(":")[2]
+    return as_source(data, name=name, preprocessing=preprocessing)
+
+
+def _function(spec: str) -> Callable[..., Any]:
+    file, _, name = spec.rpartition(":")
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise DataError(f"expected a Python file before the colon of {spec!r}, there is no {path}")
+    tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    plan = importlib.util.spec_from_file_location(f"salsanity_data_{path.stem}_{tag}", path)
+    if plan is None or plan.loader is None:
+        raise DataError(f"expected a Python file, {path} cannot be imported")
+    module = importlib.util.module_from_spec(plan)
+    sys.modules[plan.name] = module  # dataclasses look their module up here
+    try:
+        plan.loader.exec_module(module)
+    except Exception as error:  # user code may raise anything
+        raise DataError(f"importing {path} failed: {type(error).__name__}: {error}") from error
+    function = getattr(module, name, None)
+    if not callable(function):
+        raise DataError(f"expected a function {name!r} in {path}; it has none")
+    return function  # type: ignore[no-any-return]
+
+
+def _unknown(spec: str) -> str:
+    close = difflib.get_close_matches(spec, NAMES, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    known = ", ".join(NAMES)
+    return f"expected a data set ({known}), a folder or file.py:function, got {spec!r}{hint}"
