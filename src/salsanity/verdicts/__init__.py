@@ -3,12 +3,15 @@
 from salsanity.verdicts.curves import curves
 from salsanity.verdicts.gates import Gate, accuracy_gate, collapse_gates
 from salsanity.verdicts.headline import distrust, trustworthy
-from salsanity.verdicts.judge import judge
+from salsanity.verdicts.judge import Rules, judge
 from salsanity.verdicts.labels import judge_labels
+from salsanity.verdicts.sequential import Look, judge_until_decided, plan_looks, settled_at
 from salsanity.verdicts.serial import from_json, to_json
 
 __all__ = [
     "Gate",
+    "Look",
+    "Rules",
     "accuracy_gate",
     "collapse_gates",
     "curves",
@@ -16,6 +19,9 @@ __all__ = [
     "from_json",
     "judge",
     "judge_labels",
+    "judge_until_decided",
+    "plan_looks",
+    "settled_at",
     "to_json",
     "trustworthy",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import pandas as pd
@@ -25,37 +25,61 @@ D_HALF: Final = 0.75
 
 @final
 @dataclass(frozen=True)
-class _Asked:
-    """The questions of a run: after everything and, where there is one, after the top half."""
+class Rules:
+    """What is asked of a run: its two decisive stages, and the thresholds for them."""
 
-    full: Question
-    half: Question | None
+    full: str
+    half: str | None
+    d_full: float = D_FULL
+    d_half: float = D_HALF
 
     @property
     def questions(self) -> tuple[Question, ...]:
-        return (self.full,) if self.half is None else (self.full, self.half)
+        """After everything and, where there is one, after the top half."""
+        full = Question(self.full, words.after_full(), self.d_full, nothing=True)
+        if self.half is None:
+            return (full,)
+        return full, Question(self.half, words.after_half(self.half), self.d_half)
 
-    def verdict(self, decision: Decision, init: str | None, *, is_headline: bool) -> Verdict:
-        """Write a decision down."""
+
+@final
+@dataclass(frozen=True)
+class Writer:
+    """Writes decisions down as verdicts, with intervals at the level that decided."""
+
+    init: str | None
+    alpha: float
+
+    def verdicts(self, method: str, decisions: Sequence[Decision]) -> list[Verdict]:
+        """Return the headline of a method, then its cells."""
+        top = headline(decisions)
+        if top is None:
+            silent = Outcome.UNINFORMATIVE
+            return [Verdict(CHECK, method, None, None, silent, NO_SCORES, init=self.init)]
+        first = replace(self.verdict(top), view=None, similarity=None)
+        return [first, *map(self.verdict, decisions)]
+
+    def verdict(self, decision: Decision) -> Verdict:
+        """Write one cell down."""
         cell, full = decision.cell, decision.cell.answers[0]
         half = cell.answers[1] if len(cell.answers) > 1 else None
         nothing = (math.nan, math.nan)
         return Verdict(
             check=CHECK,
             method=cell.method,
-            view=None if is_headline else cell.view,
-            similarity=None if is_headline else cell.similarity,
+            view=cell.view,
+            similarity=cell.similarity,
             outcome=decision.outcome,
             reason=decision.reason,
             retained_full=full.retained.R,
-            retained_full_ci=full.interval.bounds(),
+            retained_full_ci=full.interval.bounds(self.alpha),
             retained_half=math.nan if half is None else half.retained.R,
-            retained_half_ci=nothing if half is None else half.interval.bounds(),
+            retained_half_ci=nothing if half is None else half.interval.bounds(self.alpha),
             ceiling=full.retained.A,
             n_images=min(t.retained.n_images for t in cell.answers),
             n_draws=min(t.retained.n_draws for t in cell.answers),
             n_undefined=sum(t.retained.n_undefined for t in cell.answers),
-            init=init,
+            init=self.init,
         )
 
 
@@ -82,43 +106,45 @@ def judge(
     Raises:
         StoreError: columns are absent, or two different scores stand for one map.
     """
-    asked = _Asked(
-        Question(full, words.after_full(), d_full, nothing=True),
-        None if half is None else Question(half, words.after_half(half), d_half),
+    rules = Rules(full, half, d_full, d_half)
+    decided = decisions_of(
+        scores, methods=methods, controls=controls, rules=rules, alpha=alpha, gates=gates
     )
-    names = list(dict.fromkeys([*methods, *controls]))
-    gates = tuple(gates)
-    stages = [q.stage for q in asked.questions]
+    writer = Writer(init, alpha)
+    return [v for name, decisions in decided.items() for v in writer.verdicts(name, decisions)]
+
+
+def decisions_of(
+    scores: pd.DataFrame,
+    *,
+    methods: Sequence[str],
+    controls: Sequence[str],
+    rules: Rules,
+    alpha: float = ALPHA,
+    gates: Iterable[Gate] = (),
+) -> dict[str, list[Decision]]:
+    """Decide all cells of each method and control, as `judge` does."""
+    names, gates = list(dict.fromkeys([*methods, *controls])), tuple(gates)
+    stages = [question.stage for question in rules.questions]
     index = read_scores(scores, check=CHECK, methods=names, stages=stages)
     decided = {
-        name: decide(_cells(index, name, asked, () if name in controls else gates), alpha=alpha)
+        name: decide(_cells(index, name, rules, () if name in controls else gates), alpha=alpha)
         for name in names
     }
-    verdicts = []
-    for name in names:
-        if name not in controls:
-            decided[name] = dominated_cells(decided[name], decided.get("noise_x_input", []))
-        verdicts += _written(name, decided[name], asked, init)
-    return verdicts
+    noise_x_input = decided.get("noise_x_input", [])
+    return {
+        name: found if name in controls else dominated_cells(found, noise_x_input)
+        for name, found in decided.items()
+    }
 
 
-def _written(
-    name: str, decisions: list[Decision], asked: _Asked, init: str | None
-) -> list[Verdict]:
-    top = headline(decisions)
-    if top is None:
-        return [Verdict(CHECK, name, None, None, Outcome.UNINFORMATIVE, NO_SCORES, init=init)]
-    first = asked.verdict(top, init, is_headline=True)
-    return [first, *(asked.verdict(d, init, is_headline=False) for d in decisions)]
-
-
-def _cells(index: Scores, method: str, asked: _Asked, gates: tuple[Gate, ...]) -> list[Cell]:
+def _cells(index: Scores, method: str, rules: Rules, gates: tuple[Gate, ...]) -> list[Cell]:
     return [
         Cell(
             method,
             view,
             similarity,
-            tuple(_answer(index, method, view, similarity, q, gates) for q in asked.questions),
+            tuple(_answer(index, method, view, similarity, q, gates) for q in rules.questions),
         )
         for view, similarity in index.cells(method)
     ]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, final
 
-import numpy as np
 from scipy.special import stdtrit
 
-from salsanity.verdicts.intervals import mean_squares
+from salsanity.verdicts.intervals import MeanSquares, mean_squares
 from salsanity.verdicts.table import FloatArray
 
 FACTOR: Final = 20
 """More than this many times the images or draws is no advice to anyone."""
+GRAIN: Final = 8
+"""Images and draws together grow in steps of this part of themselves."""
 
 
 @final
@@ -35,15 +38,14 @@ class _Components:
     draws: float
     residual: float
 
-    def half_width(self, n: FloatArray, d: FloatArray, alpha: float) -> FloatArray:
+    def half_width(self, n: float, d: float, alpha: float) -> float:
         """Predict mean minus lower bound for `n` images and `d` draws."""
-        residual = np.full_like(n, self.residual)
-        by_image, by_draw = residual + d * self.images, residual + n * self.draws
-        total = by_image + by_draw - residual
-        parts = by_image**2 / (n - 1) + by_draw**2 / (d - 1) + residual**2 / ((n - 1) * (d - 1))
-        df = np.divide(total**2, parts, out=np.full_like(n, np.inf), where=parts > 0)
-        t = stdtrit(np.maximum(df, np.minimum(n, d) - 1), 1 - alpha)
-        return np.asarray(t * np.sqrt(total / (n * d)), dtype=np.float64)
+        by_image = self.residual + d * self.images
+        by_draw = self.residual + n * self.draws
+        squares = MeanSquares(by_image, by_draw, self.residual, int(n), int(d))
+        if squares.variance == 0:
+            return 0.0
+        return float(stdtrit(squares.df, 1 - alpha)) * math.sqrt(squares.variance)
 
 
 def more_needed(
@@ -65,18 +67,25 @@ def more_needed(
         max(0.0, squares.draws - squares.residual) / n,
         squares.residual,
     )
-    fixed_n, fixed_d = np.full((FACTOR - 1) * d, float(n)), np.full((FACTOR - 1) * n, float(d))
-    more_d, more_n = np.arange(d + 1.0, FACTOR * d + 1), np.arange(n + 1.0, FACTOR * n + 1)
-    scale = np.linspace(1, FACTOR, 8 * FACTOR)[1:]
-    both_n, both_d = np.ceil(n * scale), np.ceil(d * scale)
 
-    def first(ns: FloatArray, ds: FloatArray) -> int | None:
-        enough = parts.half_width(ns, ds, alpha) < abs(gap)
-        return int(np.argmax(enough)) if enough.any() else None
+    def enough(more_images: int, more_draws: int) -> bool:
+        return parts.half_width(n + more_images, d + more_draws, alpha) < abs(gap)
 
-    images, draws, both = first(more_n, fixed_d), first(fixed_n, more_d), first(both_n, both_d)
+    both = _least(lambda k: enough(_share(n, k), _share(d, k)), GRAIN * (FACTOR - 1))
     return More(
-        None if images is None else int(more_n[images]) - n,
-        None if draws is None else int(more_d[draws]) - d,
-        None if both is None else (int(both_n[both]) - n, int(both_d[both]) - d),
+        _least(lambda k: enough(k, 0), (FACTOR - 1) * n),
+        _least(lambda k: enough(0, k), (FACTOR - 1) * d),
+        None if both is None else (_share(n, both), _share(d, both)),
     )
+
+
+def _share(n: int, k: int) -> int:
+    """Return what `k` steps of a `GRAIN`th each add to `n`."""
+    return math.ceil(n * k / GRAIN)
+
+
+def _least(enough: Callable[[int], bool], most: int) -> int | None:
+    """Return the least k of 1 to `most` that is enough, where every larger one is too."""
+    if not enough(most):
+        return None
+    return 1 + bisect_left(range(1, most), True, key=enough)

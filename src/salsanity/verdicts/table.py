@@ -30,6 +30,7 @@ COLUMNS: Final = (
     "reason",
 )
 SIMILARITIES: Final = ("spearman", "ssim", "hog", "pearson", "cosine")
+ROUNDING: Final = 1e-5
 KEYS: Final = ("method", "stage", "view", "similarity")
 
 
@@ -241,10 +242,13 @@ def _stage_order(names: Mapping[str, int], codes: IntArray, index: IntArray) -> 
 def _filled(
     shape: tuple[int, ...], place: tuple[IntArray, ...], scores: FloatArray, where: str
 ) -> FloatArray:
-    """Put `scores` into a table of NaN; two different scores for one place are an error."""
+    """Put `scores` into a table of NaN; two different scores for one place are an error.
+
+    A state that was computed twice may differ by rounding, where a batch was smaller.
+    """
     table = np.full(shape, np.nan)
     table[place] = scores
-    if not np.array_equal(table[place], scores, equal_nan=True):
+    if not np.allclose(table[place], scores, rtol=0, atol=ROUNDING, equal_nan=True):
         raise StoreError(
             f"expected one score for each image, draw and stage; got two different ones for "
             f"{where}; the scores of two runs are mixed in this folder: use one folder per run"

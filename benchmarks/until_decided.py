@@ -1,0 +1,171 @@
+"""How often `--until-decided` errs, and how much work it saves.
+
+    python benchmarks/until_decided.py [--repeats 1000] [--seed 0] [--scores RUN_FOLDER/scores]
+
+Rates of a false verdict at any look, R exactly on a threshold, one cell (false PASS, false FAIL)
+and six cells with all twelve questions on their thresholds (method false FAIL); beside each the
+same without the correction for repeated looks. Then, for methods of several retained similarities,
+how often each is settled before the end and the share of the scores that is needed.
+
+With `--scores`, the effects of images, draws and the residual are resampled from the cells of a
+recorded run (each cell's own three sets of effects, with replacement) instead of drawn from
+Gaussians, so that skewed and heavy tails are those of real scores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+sys.path.insert(0, str(Path(__file__).parent))
+import error_rates as planting
+from salsanity.records import Outcome
+from salsanity.verdicts.judge import CHECK, D_FULL, D_HALF, Rules
+from salsanity.verdicts.retained import retained_similarity
+from salsanity.verdicts.sequential import (
+    Look,
+    judge_until_decided,
+    plan_looks,
+    settled_at,
+    share_of_scores,
+)
+from salsanity.verdicts.table import read_scores
+
+RULES = Rules("full", "half")
+Effects = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def effects_of(scores: pd.DataFrame, stages: Sequence[str]) -> list[Effects]:
+    """Image, draw and residual effects of every informative cell, with their unbiased spread."""
+    index = read_scores(scores, check=CHECK, stages=stages)
+    found = []
+    for method in index.names["method"]:
+        for view, similarity in index.cells(method):
+            for stage in stages:
+                z = retained_similarity(index.at(method, stage, view, similarity)).z
+                if min(z.shape) > 1 and np.isfinite(z).all() and np.ptp(z) > 0:
+                    found.append(split(z))
+    return found
+
+
+def split(z: np.ndarray) -> Effects:
+    """The effects of one (N, D) table."""
+    n, d = z.shape
+    image, draw = z.mean(axis=1) - z.mean(), z.mean(axis=0) - z.mean()
+    residual = z - z.mean() - image[:, None] - draw[None, :]
+    grown = np.sqrt(n * d / ((n - 1) * (d - 1)))
+    return image * np.sqrt(n / (n - 1)), draw * np.sqrt(d / (d - 1)), residual.ravel() * grown
+
+
+def resampled(
+    rng: np.random.Generator,
+    pool: Sequence[Effects],
+    *,
+    repeats: int,
+    cells: int,
+    R: Sequence[float],
+    images: int,
+    draws: int,
+) -> pd.DataFrame:
+    """Scores like `error_rates.planted`, with effects of a recorded cell for each planted one."""
+    r = np.empty((repeats, cells, len(R), images, draws))
+    for at in np.ndindex(r.shape[:3]):
+        image, draw, residual = pool[rng.integers(len(pool))]
+        r[at] = R[at[2]] + rng.choice(image, (images, 1)) + rng.choice(draw, (1, draws))
+        r[at] += rng.choice(residual, (images, draws))
+    A = np.ones((repeats, cells, images))
+    return planting._frame(r, np.zeros_like(r), A)
+
+
+def outcomes(
+    scores: pd.DataFrame, looks: Sequence[Look]
+) -> tuple[dict[Outcome, float], float, float]:
+    """Rates of headlines, share settled before the last look, share of the scores needed."""
+    methods = sorted(scores["method"].unique())
+    images = sorted(scores["image"].unique())
+    run = {"methods": methods, "controls": (), "images": images, "looks": looks, "rules": RULES}
+    settled = settled_at(scores, **run)
+    said = [v.outcome for v in judge_until_decided(scores, **run) if v.view is None]
+    rates = {outcome: said.count(outcome) / len(said) for outcome in Outcome}
+    early = sum(look < len(looks) - 1 for look in settled.values()) / len(methods)
+    return rates, early, share_of_scores(settled, methods, looks)
+
+
+def uncorrected(looks: Sequence[Look]) -> list[Look]:
+    """The same looks, each at the whole level."""
+    level = sum(look.alpha for look in looks)
+    return [replace(look, alpha=level) for look in looks]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--images", type=int, default=50)
+    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--scores", type=Path, help="scores/ of a run folder; two last stages")
+    options = parser.parse_args()
+    rng, start = np.random.default_rng(options.seed), time.perf_counter()
+    looks = plan_looks(options.images, options.draws)
+    print("looks:", ", ".join(f"{x.images} x {x.draws} at {x.alpha:.4f}" for x in looks))
+    pools = recorded(options.scores) if options.scores else {s.name: s for s in planting.SPREADS}
+    size = {"images": options.images, "draws": options.draws}
+
+    def plant(source: object, cells: int, R: Sequence[float], repeats: int) -> pd.DataFrame:
+        if isinstance(source, planting.Spread):
+            return planting.planted(rng, repeats=repeats, cells=cells, R=R, spread=source, **size)
+        return resampled(rng, source, repeats=repeats, cells=cells, R=R, **size)
+
+    lines = []
+    for name, source in pools.items():
+        one = plant(source, 1, (D_FULL, planting.SAFE), options.repeats)
+        six = plant(source, 6, (D_FULL, D_HALF), max(1, options.repeats // 4))
+        for label, schedule in (("corrected", looks), ("uncorrected", uncorrected(looks))):
+            cell, method = outcomes(one, schedule)[0], outcomes(six, schedule)[0]
+            lines.append(
+                {
+                    "effects": name,
+                    "looks": label,
+                    "false PASS": cell[Outcome.PASS],
+                    "false FAIL": cell[Outcome.FAIL],
+                    "method false FAIL": method[Outcome.FAIL],
+                }
+            )
+    print(pd.DataFrame(lines).to_string(index=False, float_format="{:.3f}".format))
+    lines = []
+    for name, source in pools.items():
+        for R in ((0.02, 0.2), (0.05, 0.4), (0.1, 0.5), (0.3, 0.85), (0.5, 0.9), (0.98, 0.98)):
+            scores = plant(source, 6, R, max(1, options.repeats // 10))
+            rates, early, share = outcomes(scores, looks)
+            lines.append(
+                {
+                    "effects": name,
+                    "R full": R[0],
+                    "R half": R[1],
+                    "PASS": rates[Outcome.PASS],
+                    "FAIL": rates[Outcome.FAIL],
+                    "settled early": early,
+                    "share of scores": share,
+                }
+            )
+    print(pd.DataFrame(lines).to_string(index=False, float_format="{:.3f}".format))
+    print(f"{time.perf_counter() - start:.0f} s")
+
+
+def recorded(folder: Path) -> dict[str, list[Effects]]:
+    """The effects of a recorded run, of its last two stages that have several draws."""
+    scores = pd.concat([pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))])
+    draws = scores[scores["stage_index"] > 0].groupby(["stage_index", "stage"])["draw"].nunique()
+    stages = [stage for _, stage in draws[draws > 1].index[-2:]]
+    return {f"recorded at {' and '.join(stages)}": effects_of(scores, stages)}
+
+
+if __name__ == "__main__":
+    main()
