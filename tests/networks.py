@@ -72,7 +72,9 @@ class Functional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-            if isinstance(layer, nn.Conv2d) or (isinstance(layer, nn.Linear) and layer.out_features == 16):
+            if isinstance(layer, nn.Conv2d) or (
+                isinstance(layer, nn.Linear) and layer.out_features == 16
+            ):
                 x = self.rectify(x)
         return x
 

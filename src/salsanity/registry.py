@@ -102,7 +102,9 @@ class Call:
 def parse_call(text: str) -> Call:
     """Parse `target` or `target(key=literal, ...)`; raise `UsageError` for anything else."""
     text = text.strip()
-    match = re.fullmatch(r"(?P<target>[^()\s][^()]*?)\s*(?:\((?P<arguments>.*)\))?", text, re.DOTALL)
+    match = re.fullmatch(
+        r"(?P<target>[^()\s][^()]*?)\s*(?:\((?P<arguments>.*)\))?", text, re.DOTALL
+    )
     if match is None or len(text) > MAX_SPEC_LENGTH:
         raise UsageError(
             f"expected a name such as gradient or smoothgrad(samples=20), got {text[:80]!r}"
@@ -125,7 +127,7 @@ def _literals(arguments: str, text: str) -> dict[str, Any]:
         ) from None
 
 
-def method(spec: str | Method | Callable[..., Any], *, effort: Effort = Effort()) -> Method:  # noqa: B008 - frozen
+def method(spec: str | Method | Callable[..., Any], *, effort: Effort = Effort()) -> Method:
     """Return the method that `spec` names or is; a bare callable is taken as an explainer.
 
     Raises `MethodError` for an unknown name, a bad argument, or a plug-in that fails to load.
@@ -181,7 +183,16 @@ def _check_numbers(call: Call) -> None:
         raise MethodError(f"{call.target} expects sd as a number above 0, got {sd!r}")
 
 
-_BASELINES = ("zeros", "constant", "data_mean", "blur", "uniform", "gaussian", "max_distance", "data")
+_BASELINES = (
+    "zeros",
+    "constant",
+    "data_mean",
+    "blur",
+    "uniform",
+    "gaussian",
+    "max_distance",
+    "data",
+)
 
 
 def _baseline(changes: Mapping[str, Any]) -> Baseline:
@@ -220,7 +231,9 @@ def _made(plugin: Any, call: Call, spec: str) -> Any:
     except SalsanityError:
         raise
     except Exception as error:
-        raise MethodError(f"plug-in {spec!r} cannot be made: {type(error).__name__}: {error}") from error
+        raise MethodError(
+            f"plug-in {spec!r} cannot be made: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _from_library(call: Call, spec: str) -> Method:
@@ -241,7 +254,9 @@ def similarity(spec: str | Similarity[Any]) -> Similarity[Any]:
     if not isinstance(spec, str):
         return spec
     call = parse_call(spec)
-    factory = BUILT_IN_SIMILARITIES.get(call.target) or _plugin("salsanity.similarities", call.target)
+    factory = BUILT_IN_SIMILARITIES.get(call.target) or _plugin(
+        "salsanity.similarities", call.target
+    )
     if factory is None:
         raise SimilarityError(
             f"expected a similarity, got {call.target!r}; known are {', '.join(BUILT_IN_SIMILARITIES)} "

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from networks import STYLES, Functional, chain, images
-from reference import methods_literal as literal
 from torch import Tensor, nn
 
+from networks import STYLES, Functional, chain, images
+from reference import methods_literal as literal
 from salsanity.checks.explain import Wanted, explain
 from salsanity.checks.prepare import find_spatial_layer
 from salsanity.errors import MethodError
@@ -93,7 +93,9 @@ def expected(name: str, model: nn.Sequential, x: Tensor, i: int, target: int) ->
     }[name]()
 
 
-def check_literal(name: str, maps: Tensor, model: nn.Sequential, x: Tensor, targets: Tensor) -> None:
+def check_literal(
+    name: str, maps: Tensor, model: nn.Sequential, x: Tensor, targets: Tensor
+) -> None:
     for i in range(len(x)):
         wanted = expected(name, model, x, i, int(targets[i]))
         assert wanted.abs().max() > 0
@@ -139,14 +141,13 @@ def captum_maps(name: str, model: nn.Sequential, x: Tensor, targets: Tensor) -> 
         ),
         "guided_backprop": lambda: attr.GuidedBackprop(model).attribute(x, target=targets),
         "gradcam": lambda: attr.LayerAttribution.interpolate(
-            attr.LayerGradCam(model, model[4]).attribute(
-                x, target=targets, relu_attributions=True
-            ),
+            attr.LayerGradCam(model, model[4]).attribute(x, target=targets, relu_attributions=True),
             (12, 12),
             interpolate_mode="bilinear",
         ),
-        "guided_gradcam": lambda: attr.GuidedBackprop(model).attribute(x, target=targets)
-        * captum["gradcam"](),
+        "guided_gradcam": lambda: (
+            attr.GuidedBackprop(model).attribute(x, target=targets) * captum["gradcam"]()
+        ),
     }
     return captum[name]()
 
@@ -233,7 +234,9 @@ def test_linear_model_gradient_smoothgrad_and_ig_are_exact() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(288, 4)).double()
     x, targets = images(), torch.tensor([0, 1, 2])
     w = model[1].weight.detach()[targets].view_as(x)
-    maps = maps_of([Gradient(), SmoothGrad(9), IntegratedGradients(3), VarGrad(9)], model, x, targets)
+    maps = maps_of(
+        [Gradient(), SmoothGrad(9), IntegratedGradients(3), VarGrad(9)], model, x, targets
+    )
     torch.testing.assert_close(maps["gradient"], w, rtol=0, atol=1e-14)
     torch.testing.assert_close(maps["smoothgrad"], w, rtol=0, atol=1e-14)
     torch.testing.assert_close(maps["integrated_gradients"], w * x, rtol=1e-12, atol=1e-14)
@@ -262,7 +265,9 @@ def test_one_conv_layer_sees_only_the_activation_pattern_around_a_pixel() -> Non
     for r in range(1, 8):
         for c in range(1, 8):
             around = active[:, r - 1 : r + 2, c - 1 : c + 2]
-            assert float(gradient[r, c]) == pytest.approx(float((around * w.flip(1, 2)).sum()), abs=1e-12)
+            assert float(gradient[r, c]) == pytest.approx(
+                float((around * w.flip(1, 2)).sum()), abs=1e-12
+            )
 
 
 def test_vargrad_is_never_negative_in_float32() -> None:

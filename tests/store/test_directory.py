@@ -23,7 +23,9 @@ from salsanity.store.directory import (
 
 
 def key(draw: int = 0) -> UnitKey:
-    return UnitKey("model_randomization", draw, ("a", "b"), ("fc",), ("gradient#1",), ("ssim#2",), "base")
+    return UnitKey(
+        "model_randomization", draw, ("a", "b"), ("fc",), ("gradient#1",), ("ssim#2",), "base"
+    )
 
 
 def record(draw: int = 0) -> UnitRecord:
@@ -123,11 +125,18 @@ def test_damaged_json_is_one_clear_error(tmp_path: Path) -> None:
 
 
 def test_numbers_that_json_lacks_become_null() -> None:
-    assert plain({"a": (math.nan, 1.5, math.inf), "b": {"c": True}}) == {"a": [None, 1.5, None], "b": {"c": True}}
+    assert plain({"a": (math.nan, 1.5, math.inf), "b": {"c": True}}) == {
+        "a": [None, 1.5, None],
+        "b": {"c": True},
+    }
 
 
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
-    with locked(tmp_path), pytest.raises(UsageError, match="another salsanity process"), locked(tmp_path):
+    with (
+        locked(tmp_path),
+        pytest.raises(UsageError, match="another salsanity process"),
+        locked(tmp_path),
+    ):
         pass
     with locked(tmp_path):
         pass

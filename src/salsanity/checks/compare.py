@@ -126,8 +126,7 @@ def _values(
 ) -> tuple[list[float], list[str | None]]:
     values = scores.values.to("cpu", torch.float64).tolist()
     reasons = [
-        reference.reasons[i] or changed.reasons[j] or scores.reasons[i]
-        for i, j in enumerate(order)
+        reference.reasons[i] or changed.reasons[j] or scores.reasons[i] for i, j in enumerate(order)
     ]
     kept = [math.nan if why else value for value, why in zip(values, reasons, strict=True)]
     return kept, reasons

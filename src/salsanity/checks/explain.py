@@ -97,12 +97,19 @@ def _advance(running: _Running, results: tuple[PassResult, ...] | None, images: 
     except Exception as error:
         if out_of_memory(error):
             raise
-        words = f"{running.method.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        words = (
+            f"{running.method.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
+        )
         running.ended = Explained(None, (words[:240],) * images)
 
 
 def _finish(
-    network: Network, batch: Batch, state: State, running: _Running, answer: Answer, setting: Setting
+    network: Network,
+    batch: Batch,
+    state: State,
+    running: _Running,
+    answer: Answer,
+    setting: Setting,
 ) -> Explained:
     images = len(batch.ids)
     reasons: list[str | None] = [None] * images

@@ -32,6 +32,25 @@ CHECK: Final = "model_randomization"
 TRAINED: Final = "trained"
 
 
+def computed_with_backoff(
+    key: UnitKey,
+    compute: Callable[[UnitKey, int], UnitRecord],
+    batch_size: int,
+    forget: Callable[[], None] = lambda: None,
+) -> UnitRecord:
+    """Compute a unit; when memory runs out, `forget` what is kept and try again with half the batch size."""
+    while True:
+        try:
+            return compute(key, batch_size)
+        except Exception as error:
+            if not out_of_memory(error) or batch_size == 1:
+                raise
+        forget()
+        batch_size //= 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
 @dataclass(frozen=True)
 class Shown:
     """Where the gallery's maps go: `(image id, method, stage, map)`."""
@@ -64,17 +83,10 @@ class ModelRandomizationWork:
 
     def __call__(self, key: UnitKey) -> UnitRecord:
         """Compute the unit; when memory runs out, again with half the batch size, and note it."""
-        batch_size = self.instruments.batch_size
-        while True:
-            try:
-                return self._compute(key, batch_size)
-            except Exception as error:
-                if not out_of_memory(error) or batch_size == 1:
-                    raise
-            self._chunk = None
-            batch_size //= 2
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+        return computed_with_backoff(key, self._compute, self.instruments.batch_size, self._forget)
+
+    def _forget(self) -> None:
+        self._chunk = None
 
     def _compute(self, key: UnitKey, batch_size: int) -> UnitRecord:
         began = time.perf_counter()
@@ -209,10 +221,8 @@ class _Job:
         for cell, prepared in chunk.features.items():
             if cell[0] in sure:
                 same = compare(similarities[cell[2]], prepared, prepared, None)
-                values = [
-                    value if reason else 1.0
-                    for value, reason in zip(same.values, same.reasons, strict=True)
-                ]
+                pairs = zip(same.values, same.reasons, strict=True)
+                values = [value if reason else 1.0 for value, reason in pairs]
                 rows.add(
                     cell,
                     stage=(REFERENCE_STAGE, 0),

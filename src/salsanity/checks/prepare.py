@@ -34,7 +34,9 @@ def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
         return torch.cat([network.logits(part) for part in x.split(batch_size)])
 
 
-def find_spatial_layer(network: Network, name: str | None = None) -> tuple[SpatialLayer | None, str]:
+def find_spatial_layer(
+    network: Network, name: str | None = None
+) -> tuple[SpatialLayer | None, str]:
     """Return the layer that GradCAM looks at, or None and why there is none.
 
     A layer that the user named must exist: its `MethodError` passes through.
@@ -70,7 +72,9 @@ def admitted(tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str])
     return Admitted(tuple(kept), refused)
 
 
-def _try(tools: Instruments, method: Method, x: Tensor, targets: Tensor, ids: Sequence[str]) -> None:
+def _try(
+    tools: Instruments, method: Method, x: Tensor, targets: Tensor, ids: Sequence[str]
+) -> None:
     inputs = tools.inputs(x, targets, ids, "trained")
     cheap = cheapest(method)
     requests = requests_of(cheap, tools, x, targets, ids)

@@ -87,7 +87,9 @@ class CheckSpec:
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
-            raise SpecError(f"unknown key {unknown[0]!r}; expected some of {', '.join(sorted(known))}")
+            raise SpecError(
+                f"unknown key {unknown[0]!r}; expected some of {', '.join(sorted(known))}"
+            )
         listed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**listed)
 

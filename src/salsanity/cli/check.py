@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,64 +21,129 @@ Many = list[str] | None
 
 
 def check(
-    model: Annotated[str, typer.Option(help="torchvision:NAME, timm:NAME, hf:NAME, file.py:function, package.module:function or reference:cnn|mlp.")],
-    images: Annotated[Path | None, typer.Option(help="A folder of images, flat or with a subfolder per class.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or file.py:function.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(envvar="SALSANITY_DATA", help="Where data sets already lie.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Trained weights: .safetensors, .pt or .pth.")] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            help="torchvision:NAME, timm:NAME, hf:NAME, file.py:function, package.module:function or reference:cnn|mlp."
+        ),
+    ],
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of images, flat or with a subfolder per class.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or file.py:function.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="SALSANITY_DATA", help="Where data sets already lie.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Trained weights: .safetensors, .pt or .pth.")
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
     resize: Annotated[int | None, typer.Option(help="Short side before the crop, pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel, e.g. .485,.456,.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Per channel, e.g. .229,.224,.225.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 (grey) or 3 (RGB).")] = None,
-    method: Annotated[Many, typer.Option(help="A saliency method; repeat it or use commas. See `salsanity methods`.")] = None,
+    method: Annotated[
+        Many,
+        typer.Option(help="A saliency method; repeat it or use commas. See `salsanity methods`."),
+    ] = None,
     similarity: Annotated[Many, typer.Option(help="spearman, ssim, hog, pearson, cosine.")] = None,
     order: Annotated[str | None, typer.Option(help="top_down, independent or bottom_up.")] = None,
     stages: Annotated[str | None, typer.Option(help="verdict (half and full) or all.")] = None,
     blocks: Annotated[Many, typer.Option(help="auto, layer, or names of modules.")] = None,
-    init: Annotated[str | None, typer.Option(help="auto, fresh, module, permute, matched, he or truncated_normal.")] = None,
-    batchnorm: Annotated[str | None, typer.Option(help="keep, reset or recalibrate the running statistics.")] = None,
-    target: Annotated[str | None, typer.Option(help="The class explained: trained, label or own.")] = None,
-    keep: Annotated[Many, typer.Option(help="Parameters that may stay as they are (patterns).")] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="auto, fresh, module, permute, matched, he or truncated_normal."),
+    ] = None,
+    batchnorm: Annotated[
+        str | None, typer.Option(help="keep, reset or recalibrate the running statistics.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The class explained: trained, label or own.")
+    ] = None,
+    keep: Annotated[
+        Many, typer.Option(help="Parameters that may stay as they are (patterns).")
+    ] = None,
     layer: Annotated[str | None, typer.Option(help="The layer that GradCAM looks at.")] = None,
     draws: Annotated[int | None, typer.Option(help="Randomised networks (default 5).")] = None,
     max_images: Annotated[int | None, typer.Option(help="Images at most (default 50).")] = None,
-    samples: Annotated[int | None, typer.Option(help="Noisy samples (default 10 on a CPU, 50 on a GPU).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Path steps (default 10 on a CPU, 50 on a GPU).")] = None,
+    samples: Annotated[
+        int | None, typer.Option(help="Noisy samples (default 10 on a CPU, 50 on a GPU).")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Path steps (default 10 on a CPU, 50 on a GPU).")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="The one seed.")] = None,
-    d_full: Annotated[float | None, typer.Option(help="Most that may be retained with everything randomised (0.2).")] = None,
-    d_half: Annotated[float | None, typer.Option(help="Most that may be retained with the top half randomised (0.75).")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="16 images, 2 draws, 5 samples and steps.")] = False,
-    preset: Annotated[str | None, typer.Option(help="paper: the choices of the paper and its code.")] = None,
+    d_full: Annotated[
+        float | None,
+        typer.Option(help="Most that may be retained with everything randomised (0.2)."),
+    ] = None,
+    d_half: Annotated[
+        float | None,
+        typer.Option(help="Most that may be retained with the top half randomised (0.75)."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="16 images, 2 draws, 5 samples and steps.")
+    ] = False,
+    preset: Annotated[
+        str | None, typer.Option(help="paper: the choices of the paper and its code.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     batch_size: Annotated[str | None, typer.Option(help="auto or a number.")] = None,
-    unit_timeout: Annotated[float | None, typer.Option(help="Seconds that one unit of work may take.")] = None,
-    gallery: Annotated[int | None, typer.Option(help="Images kept with their maps for the figures (default 8; 0: none).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON on stdout, nothing else.")] = False,
+    unit_timeout: Annotated[
+        float | None, typer.Option(help="Seconds that one unit of work may take.")
+    ] = None,
+    gallery: Annotated[
+        int | None,
+        typer.Option(help="Images kept with their maps for the figures (default 8; 0: none)."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the verdicts as JSON on stdout, nothing else.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="The run folder.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of these options.")] = None,
 ) -> int:
     """Run the model parameter randomisation test and say which saliency methods fail it."""
     given = {k: v for k, v in locals().items() if v is not None and k not in _NOT_SPEC}
     file = configuration(config)
-    from salsanity.checks.spec import CheckSpec
-    from salsanity.suite.terminal import TerminalNarrator, terminal
-    from salsanity.cli.opening import Fitting, builder_options, open_images, open_subject, preprocessing_of
+    from salsanity.cli.opening import (
+        Fitting,
+        builder_options,
+        open_images,
+        open_subject,
+        preprocessing_of,
+    )
     from salsanity.registry import DEFAULT_SIMILARITIES
     from salsanity.suite.model_randomization import run_model_randomization
+    from salsanity.suite.terminal import TerminalNarrator, terminal
 
     spec = _spec(given, file, quick=quick, preset=preset)
     fitting = Fitting(size, resize, mean, std, channels)
     plain = None
     if model.startswith("reference:"):
-        plain = open_images(folder=images, data=data, data_dir=data_dir, split="test", fitting=preprocessing_of(fitting, None, is_folder=images is not None))
+        plain = open_images(
+            folder=images,
+            data=data,
+            data_dir=data_dir,
+            split="test",
+            fitting=preprocessing_of(fitting, None, is_folder=images is not None),
+        )
     subject, known = open_subject(model, weights, builder_options(model, plain))
-    source = plain or open_images(folder=images, data=data, data_dir=data_dir, split="test", fitting=preprocessing_of(fitting, known, is_folder=images is not None))
+    source = plain or open_images(
+        folder=images,
+        data=data,
+        data_dir=data_dir,
+        split="test",
+        fitting=preprocessing_of(fitting, known, is_folder=images is not None),
+    )
     result = run_model_randomization(
         subject,
         source,
         methods=_methods(method, file, preset),
-        similarities=listed(similarity) or file.get("similarity") or _similarities(preset, DEFAULT_SIMILARITIES),
+        similarities=listed(similarity)
+        or file.get("similarity")
+        or _similarities(preset, DEFAULT_SIMILARITIES),
         spec=spec,
         out=out or (Path(file["out"]) if "out" in file else None),
         narrator=TerminalNarrator(terminal()),
@@ -87,7 +151,27 @@ def check(
     return show(result, as_json=as_json)
 
 
-_NOT_SPEC = frozenset({"model", "images", "data", "data_dir", "weights", "size", "resize", "mean", "std", "channels", "method", "similarity", "quick", "preset", "as_json", "out", "config"})
+_NOT_SPEC = frozenset(
+    {
+        "model",
+        "images",
+        "data",
+        "data_dir",
+        "weights",
+        "size",
+        "resize",
+        "mean",
+        "std",
+        "channels",
+        "method",
+        "similarity",
+        "quick",
+        "preset",
+        "as_json",
+        "out",
+        "config",
+    }
+)
 
 _QUICK: dict[str, Any] = {"max_images": 16, "draws": 2, "samples": 5, "steps": 5}
 
@@ -102,7 +186,9 @@ _PAPER: dict[str, Any] = {
 }
 
 
-def _spec(given: dict[str, Any], file: dict[str, Any], *, quick: bool, preset: str | None) -> CheckSpec:
+def _spec(
+    given: dict[str, Any], file: dict[str, Any], *, quick: bool, preset: str | None
+) -> CheckSpec:
     """Lay options over the file over the preset; the more explicit wins."""
     from salsanity.checks.spec import CheckSpec
 
@@ -142,15 +228,19 @@ def _similarities(preset: str | None, usual: tuple[str, ...]) -> tuple[str, ...]
 
 def show(result: Result, *, as_json: bool) -> int:
     """Print the verdicts, and return the exit code."""
-    from salsanity.suite.terminal import terminal
     from salsanity.report import read_run, verdict_table
+    from salsanity.suite.terminal import terminal
 
     if as_json:
-        json.dump(json.loads((result.folder / "verdicts.json").read_text("utf-8")), sys.stdout, indent=1)
+        json.dump(
+            json.loads((result.folder / "verdicts.json").read_text("utf-8")), sys.stdout, indent=1
+        )
         sys.stdout.write("\n")
     else:
         from rich.console import Console
 
         Console(highlight=False).print(verdict_table(read_run(result.folder)))
-    terminal().print(f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}", markup=False)
+    terminal().print(
+        f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}", markup=False
+    )
     return int(result.exit_code)

@@ -38,7 +38,12 @@ class Fitting:
 
 
 def open_images(
-    *, folder: Path | None, data: str | None, data_dir: Path | None, split: str, fitting: Preprocessing | None
+    *,
+    folder: Path | None,
+    data: str | None,
+    data_dir: Path | None,
+    split: str,
+    fitting: Preprocessing | None,
 ) -> ImageSource:
     """Open `--images` or `--data`; exactly one must be given."""
     if (folder is None) == (data is None):
@@ -51,7 +56,9 @@ def open_images(
     return open_data(str(data), data_dir=data_dir, split=split, preprocessing=fitting)
 
 
-def preprocessing_of(options: Fitting, known: dict[str, Any] | None, *, is_folder: bool) -> Preprocessing | None:
+def preprocessing_of(
+    options: Fitting, known: dict[str, Any] | None, *, is_folder: bool
+) -> Preprocessing | None:
     """Merge what the library knows with what the options say; None where neither says anything."""
     from salsanity.data.preprocessing import Preprocessing
 
@@ -62,7 +69,9 @@ def preprocessing_of(options: Fitting, known: dict[str, Any] | None, *, is_folde
     return Preprocessing(**{k: v for k, v in merged.items() if k in names}) if merged else None
 
 
-def open_subject(model: str, weights: Path | None, options: dict[str, Any]) -> tuple[Subject, dict[str, Any] | None]:
+def open_subject(
+    model: str, weights: Path | None, options: dict[str, Any]
+) -> tuple[Subject, dict[str, Any] | None]:
     """Load `--model` with `--weights`, and what its library says of preprocessing."""
     from salsanity.models.load import load_model
     from salsanity.suite.subject import Subject

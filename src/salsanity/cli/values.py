@@ -44,7 +44,9 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     except ValueError:
         found = ()
     if not found:
-        raise UsageError(f"expected {option} as numbers with commas, e.g. .485,.456,.406, got {text!r}")
+        raise UsageError(
+            f"expected {option} as numbers with commas, e.g. .485,.456,.406, got {text!r}"
+        )
     return found
 
 
@@ -55,6 +57,8 @@ def configuration(path: Path | None) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise SpecError(f"expected a configuration file, but {path} cannot be read: {error.strerror}") from error
+        raise SpecError(
+            f"expected a configuration file, but {path} cannot be read: {error.strerror}"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(f"expected TOML in {path}, but it does not parse: {error}") from error

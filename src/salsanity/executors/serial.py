@@ -27,9 +27,7 @@ class Failure:
 class Executor(Protocol):
     """Runs work on units, here or elsewhere; results come in any order."""
 
-    def run(
-        self, work: Callable[[U], R], units: Iterable[U]
-    ) -> Iterator[tuple[U, R | Failure]]:
+    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
         """Yield every unit with its result, or with the failure that spoiled it alone."""
 
 
@@ -38,9 +36,7 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs every unit in this process, in order."""
 
-    def run(
-        self, work: Callable[[U], R], units: Iterable[U]
-    ) -> Iterator[tuple[U, R | Failure]]:
+    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
         """Yield each unit as soon as it is done; Ctrl-C passes through."""
         for unit in units:
             try:

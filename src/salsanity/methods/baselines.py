@@ -114,7 +114,9 @@ def blurred(x: Tensor, sd: float) -> Tensor:
     kernel = torch.exp(-0.5 * (offsets / max(sd, 1e-6)) ** 2)
     kernel = kernel / kernel.sum()
     for axis in (2, 3):
-        x = torch.einsum("ij,...j->...i", _mirror_matrix(x.shape[axis], kernel), x.movedim(axis, -1))
+        x = torch.einsum(
+            "ij,...j->...i", _mirror_matrix(x.shape[axis], kernel), x.movedim(axis, -1)
+        )
         x = x.movedim(-1, axis)
     return x.contiguous()
 

@@ -45,9 +45,7 @@ def state_noise(inputs: Inputs) -> Tensor:
     """Return Gaussian noise of the inputs' shape, seeded by image and by the state of the network."""
     x = inputs.x
     drawn = [
-        gaussian(
-            x.shape[1:], seed_for(inputs.seed, "noise control", image, inputs.state), x.dtype
-        )
+        gaussian(x.shape[1:], seed_for(inputs.seed, "noise control", image, inputs.state), x.dtype)
         for image in inputs.ids
     ]
     return torch.stack(drawn).to(x.device)

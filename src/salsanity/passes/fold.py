@@ -77,7 +77,9 @@ class Accumulator:
             gradients = gradients.square()
         if self.fold is Fold.PATH:
             if displacement is None:
-                raise MethodError("Fold.PATH needs points on a path; give the pass Points(path=...)")
+                raise MethodError(
+                    "Fold.PATH needs points on a path; give the pass Points(path=...)"
+                )
             gradients = gradients * displacement
         self.inner.update(gradients.detach())
 

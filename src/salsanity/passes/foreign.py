@@ -43,7 +43,7 @@ def explained_by(
     """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows."""
     try:
         return PassResult(_maps(request, network, x, targets, ids, seed, stream))
-    except Exception as error:  # noqa: BLE001 - foreign code may raise anything; the reason is kept
+    except Exception as error:
         if out_of_memory(error):
             raise
         if len(x) == 1:
@@ -75,7 +75,7 @@ def _one_by_one(
         try:
             rows.append(_maps(request, network, x[one], targets[one], ids[one], seed, stream))
             reasons.append(None)
-        except Exception as error:  # noqa: BLE001 - as above
+        except Exception as error:
             if out_of_memory(error):
                 raise
             rows.append(None)
@@ -144,13 +144,13 @@ def as_maps(maps: object, x: Tensor, name: str) -> Tensor:
 @contextmanager
 def own_random_state(seed: int) -> Iterator[None]:
     """Seed Python's, NumPy's and torch's global generators inside the block, and put the old states back."""
-    python, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002 - the one that others use
+    python, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
             random.seed(seed)
-            np.random.seed(seed % 2**32)  # noqa: NPY002
+            np.random.seed(seed % 2**32)
             torch.manual_seed(seed)
             yield
         finally:
             random.setstate(python)
-            np.random.set_state(numpy_state)  # noqa: NPY002
+            np.random.set_state(numpy_state)

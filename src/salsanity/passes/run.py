@@ -88,9 +88,7 @@ def _run_group(
     answers: Sequence[Answer],
 ) -> None:
     parts = [_Parts(wanted) for wanted in group.requests]
-    plan = extents(
-        images=len(batch.ids), points=group.points.count, batch_size=setting.batch_size
-    )
+    plan = extents(images=len(batch.ids), points=group.points.count, batch_size=setting.batch_size)
     for extent, piece in _pieces(batch, group.points, setting, plan):
         for demand, part in zip(demands, parts, strict=True):
             if part.wanted:

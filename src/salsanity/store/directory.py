@@ -86,7 +86,11 @@ class DirectoryStore:
             is_whole = content.pop("checksum") == _checksum(content, scores)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
-        return UnitRecord(key, scores, content["notes"]) if is_whole and key.digest == path.stem else None
+        return (
+            UnitRecord(key, scores, content["notes"])
+            if is_whole and key.digest == path.stem
+            else None
+        )
 
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""

@@ -57,3 +57,53 @@ def model_randomization_test(
         executor=executor,
         labels=labels,
     )
+
+
+def data_randomization_test(
+    make_model: Callable[[], nn.Module],
+    train: Any,
+    test: Any,
+    *,
+    true: Sequence[nn.Module] = (),
+    permuted: Sequence[nn.Module] = (),
+    networks: int = 2,
+    train_images: int | None = None,
+    training: Any = None,
+    threshold: float = 0.5,
+    methods: Sequence[Any] | None = None,
+    similarities: Sequence[Any] = ("spearman", "ssim", "hog"),
+    out: str | Path | None = None,
+    name: str | None = None,
+    progress: bool = False,
+    executor: Any = None,
+    **options: Any,
+) -> Result:
+    """Run the data randomisation test: networks on true labels against networks on permuted ones.
+
+    `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled map-style data set; `train` may
+    be None where `true` and `permuted` hold trained networks. `networks`: how many of each kind are trained, under `training`
+    (a `TrainingSettings`), on `train_images` images. `options`: fields of `CheckSpec` such as `seed` or `max_images`.
+
+    Raises `TrainingError` where a network cannot fit its labels, `UsageError` for bad input. Source: Adebayo et al. (2018),
+    section 3.2.
+    """
+    from salsanity.checks.spec import CheckSpec
+    from salsanity.suite.data_randomization import LabelSpec, run_data_randomization
+    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.training.settings import LABELS
+
+    return run_data_randomization(
+        make_model,
+        None if train is None else source_of(train),
+        source_of(test),
+        name=name or getattr(make_model, "__name__", "network"),
+        labels=LabelSpec(
+            tuple(true), tuple(permuted), networks, train_images, training or LABELS, threshold
+        ),
+        spec=CheckSpec.from_mapping({"target": "label", **options}),
+        methods=methods,
+        similarities=similarities,
+        out=None if out is None else Path(out),
+        narrator=narrator_for(progress),
+        executor=executor,
+    )

@@ -39,9 +39,7 @@ def methods_of(
         raise MethodError("expected at least one method, got none; see `salsanity methods`")
     taken = sorted(set(names) & set(CONTROLS))
     if taken:
-        raise MethodError(
-            f"{taken[0]!r} is the name of a control; give the method another name"
-        )
+        raise MethodError(f"{taken[0]!r} is the name of a control; give the method another name")
     return (*found, *(make() for make in registry.CONTROLS.values()))
 
 

@@ -74,7 +74,9 @@ def time_limit(seconds: float | None) -> Iterator[None]:
         return
 
     def stop(_: int, __: FrameType | None) -> None:
-        raise UnitError(f"the unit took longer than {seconds:g} s; raise --unit-timeout, or leave out what hangs")
+        raise UnitError(
+            f"the unit took longer than {seconds:g} s; raise --unit-timeout, or leave out what hangs"
+        )
 
     previous = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

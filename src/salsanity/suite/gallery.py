@@ -39,7 +39,11 @@ class Gallery:
         """Write what waits, beside what the files already hold."""
         for image, tensors in self.waiting.items():
             path = self.folder / f"{image[:16]}.safetensors"
-            everything = {"photo": self.photos[image].float().contiguous(), **_held(path), **tensors}
+            everything = {
+                "photo": self.photos[image].float().contiguous(),
+                **_held(path),
+                **tensors,
+            }
             with replacing(path) as temporary:
                 save_file(everything, temporary, metadata={"image": image, **self.facts[image]})
         self.waiting.clear()

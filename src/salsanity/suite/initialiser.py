@@ -54,7 +54,9 @@ def resolve(
     drawn = [found.draw(network, seed) for seed in (*seeds, draw_seed(spec.seed, 1))[:2]]
     first = {block: stage.name for stage in reversed(stages) for block in stage.blocks}
     rows = coverage_of(network, drawn, first, batchnorm=spec.batchnorm, keep=spec.keep)  # type: ignore[arg-type]
-    return Initialiser(found.draw, found.reason, [row.to_json() for row in rows], randomised_share(rows))
+    return Initialiser(
+        found.draw, found.reason, [row.to_json() for row in rows], randomised_share(rows)
+    )
 
 
 def _chosen(

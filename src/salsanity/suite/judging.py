@@ -10,12 +10,11 @@ from typing import Any
 import pandas as pd
 
 from salsanity.checks.health import pooled
-from salsanity.records import CONTROLS, Outcome, UnitKey, Verdict
+from salsanity.records import CONTROLS, LabelVerdict, Outcome, UnitKey, Verdict
 from salsanity.report import write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
 from salsanity.suite.narrator import Narrator
 from salsanity.verdicts import (
-    Gate,
     accuracy_gate,
     collapse_gates,
     distrust,
@@ -54,7 +53,35 @@ def conclude(
         init=document["init"],
         gates=gates,
     )
-    reasons = _reasons(verdicts, gates, failed)
+    write_conclusion(
+        store,
+        document,
+        records,
+        verdicts,
+        gate_reasons=[gate.reason for gate in gates],
+        health=health,
+        accuracy=accuracy,
+        failed=failed,
+        seconds=seconds,
+        narrator=narrator,
+    )
+
+
+def write_conclusion(
+    store: DirectoryStore,
+    document: Mapping[str, Any],
+    records: Sequence[UnitRecord],
+    verdicts: Sequence[Verdict | LabelVerdict],
+    *,
+    gate_reasons: Sequence[str],
+    health: Sequence[Mapping[str, Any]],
+    accuracy: Mapping[str, Any] | None,
+    failed: Sequence[Mapping[str, Any]],
+    seconds: float,
+    narrator: Narrator,
+) -> None:
+    """Write verdicts.json, gates.json, the figures and the report."""
+    reasons = _reasons(verdicts, gate_reasons, failed)
     store.write_json("verdicts.json", [to_json(verdict) for verdict in verdicts])
     store.write_json(
         "gates.json",
@@ -64,7 +91,7 @@ def conclude(
             "controls": _controls(verdicts),
             "health": health,
             "accuracy": accuracy,
-            "equal_maps": equal_maps(scores, document["methods"]),
+            "equal_maps": equal_maps(all_scores(records), document["methods"]),
             "time": {"seconds": _seconds(records, seconds), "this_time": seconds},
             "failed_units": list(failed),
         },
@@ -91,9 +118,11 @@ def belonging(store: DirectoryStore, wanted: Sequence[UnitKey]) -> list[UnitReco
 
 
 def _reasons(
-    verdicts: Sequence[Verdict], gates: Sequence[Gate], failed: Sequence[Mapping[str, Any]]
+    verdicts: Sequence[Verdict | LabelVerdict],
+    gate_reasons: Sequence[str],
+    failed: Sequence[Mapping[str, Any]],
 ) -> list[str]:
-    reasons = [*distrust(verdicts), *(gate.reason for gate in gates)]
+    reasons = [*distrust(verdicts), *gate_reasons]
     if failed:
         reasons.append(
             f"{len(failed)} unit(s) of work failed; the first: {failed[0]['reason']} (errors.log has the traceback)"
@@ -101,7 +130,7 @@ def _reasons(
     return reasons
 
 
-def _controls(verdicts: Sequence[Verdict]) -> dict[str, Any]:
+def _controls(verdicts: Sequence[Verdict | LabelVerdict]) -> dict[str, Any]:
     expected = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
     found = {v.method: v.outcome for v in verdicts if v.view is None and v.method in CONTROLS}
     return {

@@ -175,9 +175,7 @@ def _plan(run: _Run) -> list[UnitKey]:
     ready = run.ready
     base, similarities = _base(run), similarity_keys(ready)
     methods = tuple(method_key(m, ready) for m in ready.tools.methods)
-    chunks = chunked(
-        len(ready.ids), gallery=run.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK
-    )
+    chunks = chunked(len(ready.ids), gallery=run.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK)
     return [
         UnitKey(
             CHECK,

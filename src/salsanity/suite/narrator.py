@@ -18,6 +18,9 @@ class Narrator(Protocol):
     def advance(self, amount: float) -> None:
         """Take note that `amount` more is done."""
 
+    def note(self, text: str) -> None:
+        """Take what may be shown beside the bar, such as a loss."""
+
     def end(self) -> None:
         """End the long part."""
 
@@ -34,6 +37,9 @@ class Silent:
         """Say nothing."""
 
     def advance(self, amount: float) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
         """Say nothing."""
 
     def end(self) -> None:

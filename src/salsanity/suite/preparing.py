@@ -124,9 +124,7 @@ def _instruments(asked: Asked, reader: ChunkReader, ids: Sequence[str]) -> Instr
     )
 
 
-def _aimed(
-    asked: Asked, index: ImageIndex
-) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
+def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
     """Choose the class to explain per image, and compare predictions with labels where they are known."""
     network, target = asked.network, asked.spec.target
     if target == "label" and any(entry.label is None for entry in index.entries):

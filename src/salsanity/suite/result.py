@@ -117,6 +117,6 @@ class Result:
         return write_report(self.folder, None if path is None else Path(path))
 
     def _repr_html_(self) -> str:
-        from salsanity.report import read_run, notebook_html
+        from salsanity.report import notebook_html, read_run
 
         return notebook_html(read_run(self.folder))

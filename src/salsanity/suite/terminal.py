@@ -66,6 +66,11 @@ class TerminalNarrator:
             self._tenths = min(10, int(10 * self._done / self._total))
             self.say(f"{self._what}: {10 * self._tenths} %")
 
+    def note(self, text: str) -> None:
+        """Show a few words beside the bar."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=f"{self._what} ({text})")
+
     def end(self) -> None:
         """Take the bar away."""
         if self._progress is not None:

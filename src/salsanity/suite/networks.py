@@ -1,0 +1,198 @@
+"""The networks of the data randomisation test: trained here, or brought by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from salsanity.data.examples import ImageSource, seeded_order
+from salsanity.data.tensors import stack
+from salsanity.errors import DataError
+from salsanity.models.weights import load_weights
+from salsanity.randomizers.labels import permuted_labels
+from salsanity.records import digest
+from salsanity.seeds import seed_for
+from salsanity.suite.narrator import Narrator, duration
+from salsanity.training.checkpoint import save_weights
+from salsanity.training.evaluate import LabelledImages, accuracy
+from salsanity.training.loop import Progress, train
+from salsanity.training.settings import TrainingSettings
+
+Kind = Literal["true", "permuted"]
+CHANCE_MARGIN: Final = 0.05
+"""Test accuracy of a network on permuted labels may be this far from chance (SCIENCE, section 6)."""
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """One network of the test, and how well it knows its own training labels and the true test labels."""
+
+    kind: Kind
+    index: int
+    model: nn.Module
+    seed: int | None
+    train_accuracy: float | None
+    test_accuracy: float
+
+    @property
+    def name(self) -> str:
+        """The name in scores and figures."""
+        return f"{self.kind}:{self.index}"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How the networks of a test are made: builder, labelled images, settings, root seed, and where they are kept."""
+
+    make_model: Callable[[], nn.Module]
+    train: LabelledImages
+    test: LabelledImages
+    settings: TrainingSettings
+    seed: int
+    device: torch.device
+    folder: Path
+
+    def identity(self) -> str:
+        """Digest all that a trained network depends on."""
+        facts = [
+            self.settings.to_json(),
+            self.seed,
+            str(self.device.type),
+            _fingerprint(self.train),
+        ]
+        return digest(facts)
+
+
+def _fingerprint(data: LabelledImages) -> list[Any]:
+    sums = [float(data.images.double().sum()), float(data.images.double().square().sum())]
+    weights = torch.arange(1, len(data) + 1, dtype=torch.float64, device=data.labels.device)
+    return [len(data), *sums, float((data.labels.double() * weights).sum())]
+
+
+def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) -> LabelledImages:
+    """Load a labelled data set as tensors, or `limit` items of it in seeded order.
+
+    Raises `DataError` where an item has no label.
+    """
+    names = getattr(source, "names", None) or [str(i) for i in range(len(source))]
+    rows: Sequence[int] = range(len(source))
+    if limit is not None and limit < len(source):
+        rows = sorted(seeded_order(names, seed)[:limit])
+    images, labels = stack(source, rows)
+    if labels is None:
+        raise DataError(
+            f"expected a label for every image of {source.name}, but some have none; the data randomisation test needs labels"
+        )
+    return LabelledImages(images, labels)
+
+
+def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> TrainedNetwork:
+    """Train one network, or read it where it was trained before; an interrupted training continues.
+
+    A permuted network has its own permutation of the labels. Raises `TrainingError` below the wanted train accuracy.
+    """
+    seed = seed_for(training.seed, "network", kind, index)
+    labels = _labels(training, kind, index)
+    path = training.folder / f"{kind}-{index}.safetensors"
+    identity = digest([training.identity(), kind, index])
+    kept = _read(path, identity)
+    if kept is not None:
+        model = training.make_model()
+        load_weights(model, path)
+        return _measured(training, kind, index, model.eval(), seed, float(kept["train_accuracy"]))
+    data = LabelledImages(training.train.images, labels)
+    narrator.begin(f"Training {kind}:{index}", training.settings.epochs)
+    try:
+        result = train(
+            training.make_model,
+            data,
+            settings=training.settings,
+            seed=seed,
+            device=training.device,
+            checkpoint=path.with_suffix(".checkpoint"),
+            report=_Teller(narrator).tell,
+        )
+    finally:
+        narrator.end()
+    facts = {"identity": identity, "train_accuracy": str(result.train_accuracy)}
+    save_weights(path, result.model, metadata=facts)
+    path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    found = _measured(training, kind, index, result.model, seed, result.train_accuracy)
+    narrator.say(
+        f"{found.name}: {len(result.epochs)} epochs in {duration(result.seconds)}, train accuracy {result.train_accuracy:.3f}, "
+        f"accuracy on true test labels {found.test_accuracy:.3f}."
+    )
+    return found
+
+
+def _labels(training: Training, kind: Kind, index: int) -> Tensor:
+    if kind == "true":
+        return training.train.labels
+    return permuted_labels(training.train.labels, seed_for(training.seed, "permutation", index))
+
+
+def _read(path: Path, identity: str) -> dict[str, str] | None:
+    """Return the facts of a network that was trained the same way, or None."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return None
+    return facts if facts.get("identity") == identity and "train_accuracy" in facts else None
+
+
+def _measured(
+    training: Training,
+    kind: Kind,
+    index: int,
+    model: nn.Module,
+    seed: int | None,
+    train_accuracy: float,
+) -> TrainedNetwork:
+    model = model.to(training.device)
+    return TrainedNetwork(kind, index, model, seed, train_accuracy, accuracy(model, training.test))
+
+
+class _Teller:
+    """Turns training progress into steps of the bar."""
+
+    def __init__(self, narrator: Narrator) -> None:
+        self.narrator = narrator
+        self.done = 0.0
+
+    def tell(self, progress: Progress) -> None:
+        """Move the bar to where the training stands."""
+        now = progress.epoch + progress.step / max(1, progress.steps)
+        self.narrator.note(
+            f"loss {progress.loss:.3f}, train accuracy {progress.accuracy:.3f}, at most "
+            f"{duration(progress.seconds_left)} left"
+        )
+        self.narrator.advance(max(0.0, now - self.done))
+        self.done = max(self.done, now)
+
+
+def label_gates(networks: Sequence[TrainedNetwork], classes: int) -> list[str]:
+    """Say in words which networks are not what the test needs: honest ones above chance, permuted ones at it."""
+    chance = 1 / classes
+    reasons = []
+    for network in networks:
+        shown = f"{network.name} has accuracy {network.test_accuracy:.3f} on true test labels"
+        if network.kind == "true" and network.test_accuracy <= chance + CHANCE_MARGIN:
+            reasons.append(
+                f"{shown}, hardly above chance ({chance:.3f}): it learned nothing that labels could destroy"
+            )
+        if network.kind == "permuted" and abs(network.test_accuracy - chance) > CHANCE_MARGIN:
+            reasons.append(
+                f"{shown}, expected within {CHANCE_MARGIN} of chance ({chance:.3f}): it still knows true labels"
+            )
+        if network.train_accuracy is not None and network.train_accuracy <= 0.95:
+            reasons.append(
+                f"{network.name} has train accuracy {network.train_accuracy:.3f}, expected above 0.95"
+            )
+    return reasons
