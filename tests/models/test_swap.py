@@ -13,7 +13,10 @@ from salsanity.models.swap import swapped
 
 
 def zeros(network):
-    return {l: {n: torch.zeros_like(v) for n, v in t.items()} for l, t in network.trained.items()}
+    return {
+        layer: {name: torch.zeros_like(values) for name, values in tensors.items()}
+        for layer, tensors in network.trained.items()
+    }
 
 
 def test_weights_are_in_and_out_again():

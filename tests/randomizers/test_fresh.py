@@ -55,7 +55,7 @@ def test_a_factory_of_trained_weights_is_refused():
         torch.manual_seed(0)
         return make_model()
 
-    with pytest.raises(ModelError, match="without fixing the seed"):
+    with pytest.raises(ModelError, match="without a fixed seed"):
         fresh_draw(network, seeded)
 
 

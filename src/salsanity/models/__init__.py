@@ -1,1 +1,1 @@
-"""The user's network: loaded, copied, traced, divided into blocks, its weights swapped and accounted for."""
+"""The user's network: loaded, copied, traced, divided into blocks, swapped, accounted for."""

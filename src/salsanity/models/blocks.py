@@ -20,6 +20,9 @@ from salsanity.models.tracing import Trace
 MOST_BLOCKS: Final = 24
 """Above this, neighbours in a sequence are taken together ("about 20" of SCIENCE section 3)."""
 
+ENOUGH_BLOCKS: Final = 8
+"""With so many, a coarser level is kept rather than grouped (EfficientNet-B4's stages)."""
+
 ROOT: Final = "(root)"
 """Name of a block that consists of the root module's own parameters."""
 
@@ -29,7 +32,7 @@ BlockChoice = Literal["auto", "layer"] | Sequence[str]
 @final
 @dataclass(frozen=True)
 class Block:
-    """A named unit; `layers` are paths of modules that own parameters, by first use ("" is the root)."""
+    """A named unit; `layers`: paths of modules that own parameters, by first use ("": root)."""
 
     name: str
     layers: tuple[str, ...]
@@ -47,9 +50,9 @@ class _Unit:
 def blocks_of(module: nn.Module, trace: Trace, choice: BlockChoice = "auto") -> tuple[Block, ...]:
     """Divide the layers that the forward pass uses into blocks, bottom (first used) first.
 
-    `choice`: "auto" for at most about 20 units; "layer" for every layer that owns parameters; or names
-    or patterns (`layer4.*`) of modules. Every used layer is in exactly one block: a layer outside all
-    units (a norm, a class token) joins the block used just before it, or the first one.
+    `choice`: "auto" for at most about 20 units; "layer" for every layer that owns parameters; or
+    names or patterns (`layer4.*`) of modules. Every used layer is in exactly one block: a layer
+    outside all units (a norm, a class token) joins the block used just before it, or the first one.
 
     Raises ModelError for names that fit no module.
     """
@@ -100,7 +103,7 @@ def _assigned(trace: Trace, units: Sequence[_Unit], small: Mapping[str, bool]) -
 
 
 def _home_of(layer: str, home: Mapping[str, _Unit]) -> _Unit | None:
-    """The unit of the nearest module around a layer; the root's unit holds only its own parameters."""
+    """The unit of the nearest module around a layer; the root's has only its own parameters."""
     path = layer
     while path:
         if path in home:
@@ -115,7 +118,7 @@ def _small(module: nn.Module, trace: Trace) -> dict[str, bool]:
 
 
 def _has_matrix(module: nn.Module) -> bool:
-    """Whether a module is a layer with a weight matrix or kernel, and not a container with a token."""
+    """Whether a module is a layer with a weight matrix or kernel, not a container with a token."""
     has = any(p is not None and p.ndim > 1 for p in module._parameters.values())
     container = any(name != "parametrizations" for name, _ in module.named_children())
     whole = isinstance(module, nn.MultiheadAttention | ParametrizationList)
@@ -152,13 +155,14 @@ def _matches(pattern: str, names: Sequence[str], used: set[str]) -> list[str]:
     kept = [name for name in found if name in used]
     if not kept:
         raise ModelError(
-            f"Block {pattern!r} has no parameters that the forward pass uses; leave it out of the blocks"
+            f"Block {pattern!r} has no parameters that the forward pass uses; leave it out of the "
+            "blocks"
         )
     return kept
 
 
 def _automatic(module: nn.Module, trace: Trace) -> list[_Unit]:
-    """Open containers level by level as long as the pieces stay few, then group what is too many."""
+    """Open containers level by level while the pieces stay few, then group what is too many."""
     opener = _Opener(module, trace)
     units = [""]
     while True:
@@ -213,13 +217,7 @@ class _Opener:
         return self._is_chain(name) and self._holds_repeats(name)
 
     def _is_chain(self, name: str) -> bool:
-        return name in self.serial or name not in self.order or self._wraps(name)
-
-    def _wraps(self, name: str) -> bool:
-        """Whether most of a module is one list of blocks (encoders with embeddings and a last norm)."""
-        inside = self.weights(name)
-        lists = [c for c in self._pieces(name) if _is_list(self.modules[c]) and self._repeats(c)]
-        return any(2 * self.weights(c) > inside for c in lists)
+        return name in self.serial or name not in self.order
 
     def _holds_repeats(self, name: str) -> bool:
         return any(self._repeats(n) for n in self._inside(name, 3))
@@ -247,7 +245,10 @@ def _is_list(module: nn.Module) -> bool:
 
 
 def _grouped(closed: list[str], opened: list[str], opener: _Opener) -> list[_Unit]:
-    """Take neighbours of one parent together, as few as needed; if more than 4, stay one level up."""
+    """Stay at the coarser level where it has enough blocks; else take neighbours together."""
+    coarse = [_Unit(name, (name,)) for name in closed if opener.weights(name)]
+    if len(coarse) >= ENOUGH_BLOCKS:
+        return coarse
     families: dict[str, list[str]] = {}
     for name in opened:
         families.setdefault(name if name in closed else name.rpartition(".")[0], []).append(name)
@@ -256,7 +257,7 @@ def _grouped(closed: list[str], opened: list[str], opener: _Opener) -> list[_Uni
             return [
                 _run(f[i : i + size]) for f in families.values() for i in range(0, len(f), size)
             ]
-    return [_Unit(name, (name,)) for name in closed if opener.weights(name)]
+    return coarse
 
 
 def _run(names: Sequence[str]) -> _Unit:

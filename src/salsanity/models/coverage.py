@@ -1,4 +1,4 @@
-"""Coverage: every parameter and buffer is randomised at a stage, or listed with the reason why not."""
+"""Coverage: every parameter and buffer is randomised at a stage, or listed with the reason."""
 
 from __future__ import annotations
 
@@ -91,12 +91,12 @@ def coverage_of(
 ) -> tuple[Covered, ...]:
     """Account for every parameter and buffer of a network under some draws.
 
-    `stages`: block -> name of the first stage that randomises it. `keep`: patterns of tensors or layers
-    that stay trained. A tensor is randomised if some draw changes it.
+    `stages`: block -> name of the first stage that randomises it. `keep`: patterns of tensors or
+    layers that stay trained. A tensor is randomised if some draw changes it.
 
-    Raises ModelError for a used float parameter that no draw changes and no pattern keeps, unless both
-    its trained and its drawn values are one constant (a norm's 1, a bias of 0), and for a pattern
-    that fits nothing.
+    Raises ModelError for a used float parameter that no draw changes and no pattern keeps, unless
+    both its trained and its drawn values are one constant (a norm's 1, a bias of 0), and for a
+    pattern that fits nothing.
     """
     for pattern in keep:
         if not any(kept_by(slot, [pattern]) for slot in network.slots):
@@ -172,6 +172,7 @@ def _check(rows: Sequence[Covered]) -> None:
     if stuck:
         more = f" and {len(stuck) - 4} more" if len(stuck) > 4 else ""
         raise ModelError(
-            f"These parameters are used but never randomised: {', '.join(stuck[:4])}{more}. Choose another "
+            f"These parameters are used but never randomised: {', '.join(stuck[:4])}{more}. "
+            "Choose another "
             "initialiser, or name them in keep if they should stay trained"
         )

@@ -52,7 +52,7 @@ class SpatialLayer:
 
 
 def last_spatial_layer(trace: Trace) -> str:
-    """Return the name of the layer that `spatial_layer` finds; raises MethodError if there is none."""
+    """Return the name of the layer that `spatial_layer` finds; MethodError if there is none."""
     return spatial_layer(trace).name
 
 
@@ -60,10 +60,10 @@ def spatial_layer(trace: Trace, name: str | None = None) -> SpatialLayer:
     """Find the layer for GradCAM, or read how a named layer's output is laid out.
 
     The rule: take the last convolution by execution (with more than one place); among the module
-    outputs from there on take the last one, (N, C, h, w), of the same h and w. So: a CNN's last ReLU
-    before pooling, ResNet's layer4, Inception's Mixed_7c. Where tokens follow (ViT, Swin), take
-    instead the last norm or block whose tokens form a grid and at which the predicted logit has a
-    gradient: in a ViT that reads its class token alone, the last block's first norm.
+    outputs from there on take the last one, (N, C, h, w), of the same h and w. So: a CNN's last
+    ReLU before pooling, ResNet's layer4, Inception's Mixed_7c. Where tokens follow (ViT, Swin),
+    take instead the last norm or block whose tokens form a grid and at which the predicted logit
+    has a gradient: in a ViT that reads its class token alone, the last block's first norm.
 
     Raises MethodError where there is no such layer, or where the named one is not of this kind.
     """
@@ -77,8 +77,10 @@ def spatial_layer(trace: Trace, name: str | None = None) -> SpatialLayer:
         output = trace.outputs[convolved]
         return SpatialLayer(output.module, "nchw", output.shape[2:])
     raise MethodError(
-        "GradCAM needs a layer with places in the image, and this network has none: no convolution with "
-        "more than one place feeds a module, and no tokens form a grid. Leave GradCAM out, or name a layer"
+        "GradCAM needs a layer with places in the image, and this network has none: no "
+        "convolution with "
+        "more than one place feeds a module, and no tokens form a grid. Leave GradCAM out, or "
+        "name a layer"
     )
 
 
@@ -138,7 +140,8 @@ def _named(trace: Trace, name: str) -> SpatialLayer:
     calls = [o for o in trace.outputs if o.module == name]
     if not calls:
         raise MethodError(
-            f"Expected the name of a module that the forward pass runs, got {name!r}. The last ones are "
+            f"Expected the name of a module that the forward pass runs, got {name!r}. The last "
+            "ones are "
             f"{', '.join(dict.fromkeys(o.module for o in trace.outputs[-8:] if o.module))}"
         )
     output = calls[-1]
@@ -154,7 +157,8 @@ def _named(trace: Trace, name: str) -> SpatialLayer:
     found = _as_tokens(trace, output) if len(output.shape) == 3 and output.bare else None
     if found is None:
         raise MethodError(
-            f"GradCAM needs places in the image; layer {name!r} returns {output.shape}. Name a layer that "
+            f"GradCAM needs places in the image; layer {name!r} returns {output.shape}. Name a "
+            "layer that "
             "returns (N, C, h, w), (N, h, w, C) or (N, tokens, C)"
         )
     return found
@@ -165,5 +169,5 @@ def _is_image(trace: Trace) -> bool:
 
 
 def _channels_last(trace: Trace, output: Output) -> bool:
-    """Whether a norm over the last axis returned the same shape, after the last convolution's size."""
+    """Whether some norm over the last axis returned the same shape."""
     return any(o.normalises_last and o.shape == output.shape for o in trace.outputs)

@@ -37,9 +37,10 @@ KINDS: Final = (
 class LoadedModel:
     """A network, and what its library knows about it.
 
-    `make_model` builds the architecture with random weights (a user's factory may return trained ones:
-    the initialiser `fresh` finds out). `preprocessing`: keyword arguments of `data`'s `Preprocessing`
-    (size, resize, mean, std, channels, interpolation), or None where nothing is known.
+    `make_model` builds the architecture with random weights (a user's factory may return trained
+    ones: the initialiser `fresh` finds out). `preprocessing`: keyword arguments of `data`'s
+    `Preprocessing` (size, resize, mean, std, channels, interpolation), or None where nothing is
+    known.
     """
 
     model: nn.Module
@@ -68,7 +69,8 @@ def load_model(
     `num_classes` of `torchvision:` and `timm:`). User code runs only for `file.py:function` and
     `package.module:function`.
 
-    Raises ModelError or UsageError, with what to do, when a library, name, file or weight is missing.
+    Raises ModelError or UsageError, with what to do, when a library, name, file or weight is
+    missing.
     """
     source = _source(spec, dict(options or {}))
     if weights is not None:
@@ -118,12 +120,14 @@ def _checked(function: object, spec: str, options: dict[str, Any]) -> Callable[[
             raise
         except Exception as error:
             raise ModelError(
-                f"{spec} failed: {type(error).__name__}: {error}. It must return a torch.nn.Module when "
+                f"{spec} failed: {type(error).__name__}: {error}. It must return a "
+                "torch.nn.Module when "
                 f"called with {options or 'no arguments'}"
             ) from error
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"Expected {spec} to return a torch.nn.Module, got {type(model).__name__}; return the "
+                f"Expected {spec} to return a torch.nn.Module, got {type(model).__name__}; return "
+                "the "
                 "network itself"
             )
         return model
@@ -134,7 +138,8 @@ def _checked(function: object, spec: str, options: dict[str, Any]) -> Callable[[
 def load_symbol(spec: str) -> Any:
     """Import the object that `file.py:name` or `package.module:name` names; the file's code runs.
 
-    Raises UsageError when the file, module or name is missing, or the code fails while it is imported.
+    Raises UsageError when the file, module or name is missing, or the code fails while it is
+    imported.
     """
     where, separator, name = spec.rpartition(":")
     if not separator or not where or not name:
@@ -185,7 +190,8 @@ def _importing(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UsageError(
-            f"Importing {what} failed: {type(error).__name__}: {error}. Run it with Python by itself first"
+            f"Importing {what} failed: {type(error).__name__}: {error}. Run it with Python by "
+            "itself first"
         ) from error
 
 

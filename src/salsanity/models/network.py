@@ -25,8 +25,8 @@ class Network:
     """The project's own copy of a classifier: eval mode, no parameter wants a gradient.
 
     `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer,
-    layer -> tensor name -> values, never shown to foreign code; `homes`: where their originals lie. `fingerprint`: SHA-256 over names,
-    dtypes, shapes and bytes of parameters and buffers.
+    layer -> tensor name -> values, never shown to foreign code; `homes`: where their originals lie.
+    `fingerprint`: SHA-256 over names, dtypes, shapes and bytes of parameters and buffers.
     """
 
     module: nn.Module
@@ -57,14 +57,17 @@ class Network:
 def logits_in(output: object) -> Tensor:
     """Find the logits in what a classifier returned.
 
-    A tensor; the first of a tuple or list (Inception's auxiliary outputs follow); or the `logits` of a
-    mapping or dataclass. Raises ModelError for anything else, and for shapes other than (N, classes).
+    A tensor; the first of a tuple or list (Inception's auxiliary outputs follow); or the `logits`
+    of a mapping or dataclass. Raises ModelError for anything else, and for shapes other than (N,
+    classes).
     """
     value = _unwrapped(output)
     if not isinstance(value, Tensor):
         raise ModelError(
-            "Expected logits as a tensor (N, classes), a tuple that starts with them, or a mapping or "
-            f"object with `logits`; the network returned {type(output).__name__}. Wrap it in a module "
+            "Expected logits as a tensor (N, classes), a tuple that starts with them, or a "
+            "mapping or "
+            f"object with `logits`; the network returned {type(output).__name__}. Wrap it in a "
+            "module "
             "that returns the logits"
         )
     if value.ndim != 2:
@@ -97,8 +100,8 @@ def prepare(
 ) -> Network:
     """Copy a classifier, put the copy in eval mode, and learn its layers from one forward pass.
 
-    `example`: one or more inputs, (N, C, H, W) or whatever the network takes. `device`: where the copy
-    lives; by default where the model is. `model` itself is never changed.
+    `example`: one or more inputs, (N, C, H, W) or whatever the network takes. `device`: where the
+    copy lives; by default where the model is. `model` itself is never changed.
 
     Raises ModelError when the model cannot be copied or run on the example, has no parameters, has
     values that are not finite, or returns no (N, classes) of at least two classes.
@@ -136,7 +139,8 @@ def copied(model: nn.Module) -> nn.Module:
     for part in module.modules():
         if isinstance(part, torch.jit.ScriptModule):
             raise ModelError(
-                f"Expected an eager nn.Module, got TorchScript ({type(part).__name__}): its layers cannot "
+                f"Expected an eager nn.Module, got TorchScript ({type(part).__name__}): its "
+                "layers cannot "
                 "be randomised one by one. Give the Python model that it was compiled from"
             )
         for tensor in tensors_in(vars(part)):
@@ -147,7 +151,8 @@ def copied(model: nn.Module) -> nn.Module:
         return _with_own_classes(copy.deepcopy(module, memo))
     except (RuntimeError, TypeError, AttributeError, ValueError, RecursionError) as error:
         raise ModelError(
-            f"The network {type(module).__name__} cannot be copied ({error}); salsanity works on a copy "
+            f"The network {type(module).__name__} cannot be copied ({error}); salsanity works on "
+            "a copy "
             "only. Remove what cannot be copied (open files, locks, generators) from its attributes"
         ) from error
 
@@ -162,10 +167,11 @@ def _with_own_classes(module: nn.Module) -> nn.Module:
 
 
 def unwrapped(model: object) -> nn.Module:
-    """Take off what wraps a module for parallel or compiled running; ModelError for other objects."""
+    """Take off what wraps a module for parallel or compiled running; ModelError for others."""
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"Expected a torch.nn.Module, got {type(model).__name__}. Give the network itself, not a "
+            f"Expected a torch.nn.Module, got {type(model).__name__}. Give the network itself, "
+            "not a "
             "state dict or a path"
         )
     wrappers = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -177,7 +183,8 @@ def _check_lazy(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if isinstance(parameter, nn.parameter.UninitializedParameter):
             raise ModelError(
-                f"The lazy layer of {name} has no weights yet, so there is nothing trained to check. "
+                f"The lazy layer of {name} has no weights yet, so there is nothing trained to "
+                "check. "
                 "Run the network once on real input, or load trained weights"
             )
 
@@ -186,7 +193,8 @@ def _device(module: nn.Module, device: torch.device | str | None) -> torch.devic
     first = next(module.parameters(), None)
     if first is None:
         raise ModelError(
-            f"The network {type(module).__name__} has no parameters, so there is nothing to randomise. "
+            f"The network {type(module).__name__} has no parameters, so there is nothing to "
+            "randomise. "
             "Give a trained network"
         )
     return torch.device(device) if device is not None else first.device
@@ -197,7 +205,8 @@ def _check_values(slots: tuple[Slot, ...]) -> None:
         if slot.tensor.is_floating_point() and not bool(slot.tensor.isfinite().all()):
             bad = int((~slot.tensor.isfinite()).sum())
             raise ModelError(
-                f"The network's {slot.kind} {slot.path} has {bad} values that are NaN or infinite. Give "
+                f"The network's {slot.kind} {slot.path} has {bad} values that are NaN or "
+                "infinite. Give "
                 "weights from a training that did not diverge"
             )
 
@@ -213,7 +222,8 @@ def _traced(module: nn.Module, example: Tensor) -> Trace:
     except Exception as error:
         raise ModelError(
             f"The network {type(module).__name__} does not run on an example of shape "
-            f"{tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size and channels"
+            f"{tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size and "
+            "channels"
         ) from error
     _check_scores(scores, len(example))
     return found
@@ -228,16 +238,19 @@ def _check_scores(scores: Tensor, images: int) -> None:
     shape = tuple(scores.shape)
     if shape[0] != images:
         raise ModelError(
-            f"Expected one row of logits for each of {images} images, the network returned {shape}. "
+            f"Expected one row of logits for each of {images} images, the network returned "
+            f"{shape}. "
             "Wrap it in a module that keeps the batch as the first axis"
         )
     if shape[1] < 2:
         raise ModelError(
-            f"Expected logits of at least two classes, the network returned {shape}. Wrap a network with "
+            f"Expected logits of at least two classes, the network returned {shape}. Wrap a "
+            "network with "
             "one output z in a module that returns torch.cat([-z, z], dim=1)"
         )
     if not bool(scores.isfinite().all()):
         raise ModelError(
-            "The network returns logits that are NaN or infinite for the first image. Check its weights "
+            "The network returns logits that are NaN or infinite for the first image. Check its "
+            "weights "
             "and the preprocessing of the images"
         )

@@ -17,7 +17,7 @@ Key = tuple[str, str]
 @final
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A parameter or buffer where it is owned first; `aliases` are the other places of a tied one."""
+    """A parameter or buffer where it is first owned; `aliases`: other places of a tied one."""
 
     layer: str
     name: str
@@ -42,7 +42,7 @@ def dotted(layer: str, name: str) -> str:
 
 
 def slots_of(module: nn.Module) -> tuple[Slot, ...]:
-    """Return every parameter and buffer once, in registration order; tied ones with their aliases."""
+    """Return every parameter and buffer once, in registration order."""
     places: dict[int, list[Key]] = {}
     first: dict[int, tuple[Literal["parameter", "buffer"], Tensor]] = {}
     for layer, owner in module.named_modules():

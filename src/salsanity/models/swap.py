@@ -22,9 +22,9 @@ def swapped(network: Network, weights: Weights, *, exact: bool = True) -> Iterat
     """Run the body with `weights` in the network's own copy, and put everything back afterwards.
 
     The values are copied in, so that what the body does to them does not reach the draw. On the way
-    out, whatever happened, every module has the attributes, hooks, mode, parameters and buffers (the
-    same objects, at the same memory) that it had on the way in. With `exact`, values that the body
-    changed in place are found by comparing them with the trained ones; without it, by torch's
+    out, whatever happened, every module has the attributes, hooks, mode, parameters and buffers
+    (the same objects, at the same memory) that it had on the way in. With `exact`, values that the
+    body changed in place are found by comparing them with the trained ones; without it, by torch's
     version counters alone, which writing through `.data` evades.
 
     Raises ModelError, before anything is changed, for tensors that the network does not have.
@@ -61,7 +61,8 @@ def _tensor_at(modules: Mapping[str, nn.Module], layer: str, name: str, values: 
         )
     if owned.shape != values.shape:
         raise ModelError(
-            f"Cannot put weights in: expected shape {tuple(owned.shape)} for {name!r} in layer {layer!r}, "
+            f"Cannot put weights in: expected shape {tuple(owned.shape)} for {name!r} in layer "
+            f"{layer!r}, "
             f"got {tuple(values.shape)}"
         )
     return owned
@@ -98,7 +99,7 @@ class _SavedTensor:
 @final
 @dataclass(frozen=True)
 class _SavedModule:
-    """A module's class, attributes, and the contents of its tables (parameters, hooks, children ...)."""
+    """A module's class, attributes, and the contents of its tables (parameters, hooks ...)."""
 
     module: nn.Module
     kind: type[nn.Module]

@@ -1,4 +1,4 @@
-"""`trace`: one forward pass that tells in which order a network uses its layers, and their outputs."""
+"""`trace`: one forward pass that tells in which order a network uses its layers."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ class Trace:
 
     `uses`: parameters in order of their first use (as (layer, tensor name)). `layers`: paths of the
     modules that own used parameters, or own float buffers and ran, by first use. `outputs`: module
-    calls in order of completion. `calls`: names of modules in order of their first call. `serial`: modules
-    whose children hand a tensor from one to the next with nothing in between, the last child's
-    output being the module's own.
+    calls in order of completion. `calls`: names of modules in order of their first call. `serial`:
+    modules whose children hand a tensor from one to the next with nothing in between, the last
+    child's output being the module's own.
     """
 
     input_shape: tuple[int, ...]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     if path.suffix in _TORCH:
         return _state_in(_read_torch(path), path)
     raise ModelError(
-        f"Expected weights as .safetensors, .pt or .pth, got {path.name}; save model.state_dict() as one"
+        f"Expected weights as .safetensors, .pt or .pth, got {path.name}; save model.state_dict() "
+        "as one"
     )
 
 
@@ -51,10 +53,13 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> object:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the dialect of files that are refused anyway
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} is damaged or holds Python objects besides tensors, which could run code when read; "
+            f"{path} is damaged or holds Python objects besides tensors, which could run code "
+            "when read; "
             "save model.state_dict() alone, best as .safetensors"
         ) from error
     except (
@@ -83,7 +88,8 @@ def _state_in(value: object, path: Path) -> dict[str, Tensor]:
         ", ".join(map(str, list(value)[:8])) if isinstance(value, Mapping) else type(value).__name__
     )
     raise ModelError(
-        f"Expected a state dict in {path} (or one under {', '.join(_NESTED[:3])}), found {held}; save "
+        f"Expected a state dict in {path} (or one under {', '.join(_NESTED[:3])}), found {held}; "
+        "save "
         "model.state_dict()"
     )
 
@@ -91,8 +97,8 @@ def _state_in(value: object, path: Path) -> dict[str, Tensor]:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Put the weights of a file into `model`; a float16 file fits a float32 network.
 
-    Prefixes that parallel or compiled training leaves (`module.`, `_orig_mod.`) are taken off. Missing
-    are allowed: counters, names of tied tensors, and auxiliary heads.
+    Prefixes that parallel or compiled training leaves (`module.`, `_orig_mod.`) are taken off.
+    Missing are allowed: counters, names of tied tensors, and auxiliary heads.
 
     Raises ModelError that names the keys and shapes that do not fit.
     """
@@ -101,16 +107,18 @@ def load_weights(model: nn.Module, path: Path) -> None:
         result = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
         raise ModelError(
-            f"The weights in {path} do not fit the {type(model).__name__}: {_mismatches(error)}. Build the "
+            f"The weights in {path} do not fit the {type(model).__name__}: {_mismatches(error)}. "
+            "Build the "
             "network with the settings that it was trained with (number of classes, width)"
         ) from error
     missing = [key for key in result.missing_keys if not _optional(key, model, state)]
     unexpected = [key for key in result.unexpected_keys if not key.startswith(_AUXILIARY)]
     if missing or unexpected:
         raise ModelError(
-            f"The weights in {path} do not fit the {type(model).__name__}: "
-            f"{_listed('missing', missing)}{' and ' if missing and unexpected else ''}"
-            f"{_listed('not in the network', unexpected)}. Give the weights of this architecture"
+            f"The weights in {path} do not fit the {type(model).__name__}: missing are "
+            f"{_listed(missing)}; not in the network are {_listed(unexpected)}. Give the weights "
+            "of "
+            "this architecture"
         )
 
 
@@ -128,7 +136,7 @@ def _with_fitting_names(state: dict[str, Tensor], model: nn.Module) -> dict[str,
 
 
 def _optional(key: str, model: nn.Module, state: Mapping[str, Tensor]) -> bool:
-    """Whether a key may be missing: counters, auxiliary heads, and tensors loaded by another name."""
+    """Whether a key may be missing: counters, auxiliary heads, tensors loaded by another name."""
     if key.endswith("num_batches_tracked") or key.startswith(_AUXILIARY):
         return True
     tensors = model.state_dict(keep_vars=True)
@@ -142,7 +150,7 @@ def _mismatches(error: RuntimeError) -> str:
     return "; ".join(sizes[:_SHOWN]) + more
 
 
-def _listed(what: str, keys: Iterable[str]) -> str:
+def _listed(keys: Iterable[str]) -> str:
     names = list(keys)
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"{what} {', '.join(names[:_SHOWN])}{more}" if names else ""
+    return f"{', '.join(names[:_SHOWN])}{more}" if names else "none"

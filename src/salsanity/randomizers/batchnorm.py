@@ -1,4 +1,4 @@
-"""What happens to BatchNorm's running statistics in a randomised block: keep, reset or recalibrate."""
+"""BatchNorm's running statistics in a randomised block: keep, reset or recalibrate."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ def with_batchnorm(
 ) -> Weights:
     """Return `weights` with the running statistics that a policy gives to the randomised norms.
 
-    `keep` (C): as trained. `reset`: mean 0, variance 1, as in an untrained network. `recalibrate`: mean
-    and variance over `images` (batches, preprocessed) in the network with `weights` in it. `layers`: the
-    randomised layers, by default those of `weights`; norms elsewhere keep their statistics.
+    `keep` (C): as trained. `reset`: mean 0, variance 1, as in an untrained network. `recalibrate`:
+    mean and variance over `images` (batches, preprocessed) in the network with `weights` in it.
+    `layers`: the randomised layers, by default those of `weights`; norms elsewhere keep their
+    statistics.
 
     Raises UsageError for another policy, ModelError to recalibrate without images.
     """
@@ -44,7 +45,7 @@ def with_batchnorm(
 
 
 def _norms(network: Network, layers: Collection[str]) -> dict[str, nn.Module]:
-    """Layers with running statistics, of any library (a mean and a variance that training updates)."""
+    """Layers with a running mean and variance, of any library."""
     return {
         name: module
         for name, module in network.module.named_modules()
@@ -74,7 +75,7 @@ def _measured(
     with swapped(network, _joined(weights, _reset(norms))), torch.no_grad():
         for norm in norms.values():
             norm.train()
-            setattr(norm, "momentum", None)
+            vars(norm)["momentum"] = None  # average over all batches
             if isinstance(norm._buffers.get("num_batches_tracked"), Tensor):
                 norm.get_buffer("num_batches_tracked").zero_()
         for batch in images:

@@ -28,7 +28,8 @@ COLLAPSED: Final = 1e-3
 class SignalHealth:
     """What the logits (N, classes) of a state tell about its signal.
 
-    `sd_images`: root mean variance over images; `sd_classes`: over classes; `ratio`: their quotient.
+    `sd_images`: root mean variance over images; `sd_classes`: over classes; `ratio`: their
+    quotient.
     """
 
     sd_images: float
@@ -43,7 +44,7 @@ class SignalHealth:
 
     @property
     def collapsed(self) -> bool:
-        """Whether the state gives no verdict: logits not finite, or nearly the same for all images."""
+        """Whether there is no verdict: logits not finite, or nearly the same for all images."""
         return not self.finite or not self.sd_images or self.ratio < COLLAPSED
 
 
@@ -78,7 +79,7 @@ class Chosen:
 @final
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """On what `auto` looks for collapse: batches of images, and the stages and draws that matter."""
+    """Where `auto` looks for collapse: batches of images, stages and draws."""
 
     images: Sequence[Tensor]
     stages: Sequence[Stage]
@@ -96,10 +97,11 @@ def chosen(
 ) -> Chosen:
     """Return the initialiser that `init` names.
 
-    `auto`: `fresh` where `make_model` gives fresh networks, else `module`; and `he` when a state of the
-    probe collapses with it. Any other name is taken as it is.
+    `auto`: `fresh` where `make_model` gives fresh networks, else `module`; and `he` when a state of
+    the probe collapses with it. Any other name is taken as it is.
 
-    Raises UsageError for an unknown name, ModelError for `fresh` without a factory of fresh networks.
+    Raises UsageError for an unknown name, ModelError for `fresh` without a factory of fresh
+    networks.
     """
     found = _auto(network, probe, make_model, keep) if init == "auto" else None
     if found is None:
@@ -117,7 +119,8 @@ def _named(
         return draw_named(init)
     if make_model is None:
         raise ModelError(
-            "The initialiser fresh builds new networks and needs make_model, a function that returns one; "
+            "The initialiser fresh builds new networks and needs make_model, a function that "
+            "returns one; "
             "give it, or choose --init module"
         )
     return fresh_draw(network, make_model, keep=keep)

@@ -1,8 +1,8 @@
 """Draws: fresh values for everything that a network learned; none of them touches the network.
 
-A draw is a frozen dataclass: called with a network and a seed it returns layer -> tensor name -> values,
-on the CPU, for the whole network. Every tensor has its own seed, from the layer's path and the
-tensor's name, so that layers of equal shape differ and nothing depends on order or device.
+A draw is a frozen dataclass: called with a network and a seed it returns layer -> tensor name ->
+values, on the CPU, for the whole network. Every tensor has its own seed, from the layer's path and
+the tensor's name, so that layers of equal shape differ and nothing depends on order or device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Weights = dict[str, dict[str, Tensor]]
 Role = Literal["weight", "bias", "scale", "bare"]
 
 HE_GAIN: Final = 2.6
-"""C: truncated normal of sd sqrt(2.6 / fan_in), so that about unit variance is left after truncation."""
+"""C: sd sqrt(2.6 / fan_in); He's 2 / fan_in is left after the truncation at two sds."""
 
 ZERO_SD: Final = 0.02
 """The usual sd of transformers' tokens, for a bare parameter that is all zeros."""
@@ -46,8 +46,8 @@ class Draw(Protocol):
 class ModuleInit:
     """Each layer's own `reset_parameters`, run on a copy of the layer.
 
-    Parameters that no reset touches (class tokens, position embeddings, layer scale) are drawn from a
-    normal with the trained tensor's own mean and sd. Norm layers go back to weight 1, bias 0.
+    Parameters that no reset touches (class tokens, position embeddings, layer scale) are drawn from
+    a normal with the trained tensor's own mean and sd. Norm layers go back to weight 1, bias 0.
     """
 
     name: str = "module"
@@ -100,7 +100,7 @@ class TruncatedNormal:
 @final
 @dataclass(frozen=True)
 class Permute:
-    """Shuffle the trained values of every tensor; a tensor of equal values is drawn as in `matched`."""
+    """Shuffle the trained values of every tensor; where all are equal, draw as in `matched`."""
 
     name: str = "permute"
 
@@ -127,7 +127,7 @@ INITIALISERS: Final[Mapping[str, Draw]] = {
 
 
 def draw_named(name: str) -> Draw:
-    """Return an initialiser that needs nothing but the network; raises UsageError for other names."""
+    """Return an initialiser that needs only the network; UsageError for other names."""
     if name not in INITIALISERS:
         raise UsageError(
             f"Expected an initialiser among auto, fresh, {', '.join(INITIALISERS)}; got {name!r}"
@@ -166,7 +166,7 @@ def _filled(fill: Fill, owner: Owner, name: str, tensor: Tensor, seed: int) -> T
 
 
 def role_of(module: nn.Module, name: str, tensor: Tensor) -> Role:
-    """Say what a tensor is in its layer: a weight matrix or kernel, a bias, a norm's scale, or bare."""
+    """Say what a tensor is in its layer: matrix or kernel, bias, a norm's scale, or bare."""
     if tensor.ndim <= 1 and "bias" in name:
         return "bias"
     if tensor.ndim <= 1 and is_norm(module):
@@ -191,7 +191,7 @@ def _he(tensor: Tensor, role: Role, module: nn.Module, generator: torch.Generato
 
 
 def fan_in(weight: Tensor, module: nn.Module) -> int:
-    """How many inputs one output sums over; `weight`: (out, in, ...), transposed kernels (in, out, ...)."""
+    """How many inputs one output sums over; `weight`: (out, in, ...), transposed (in, out, ...)."""
     if getattr(module, "transposed", False):
         return weight.numel() // weight.shape[1] // int(getattr(module, "groups", 1))
     return weight[0].numel()
@@ -205,7 +205,7 @@ def truncated_normal(like: Tensor, sd: float, generator: torch.Generator) -> Ten
 
 
 def _matched(tensor: Tensor, role: Role, module: nn.Module, generator: torch.Generator) -> Tensor:
-    """A normal with the tensor's mean and sd; equal values have sd |mean|, or 0.02 where that is 0."""
+    """A normal of the tensor's mean and sd; if all are equal sd |mean|, or 0.02 for zeros."""
     mean = float(tensor.double().mean())
     sd = float(tensor.double().std(correction=0))
     if sd <= 1e-7 * abs(mean):

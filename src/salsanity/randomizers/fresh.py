@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError
 from salsanity.models.coverage import kept_by
 from salsanity.models.network import Network, unwrapped
+from salsanity.models.slots import dotted
+from salsanity.models.swap import Weights as Mapped
 from salsanity.randomizers.draw import Draw, Weights
 from salsanity.randomizers.owners import Owner, forked, owners_of
 from salsanity.seeds import seed_for
@@ -80,18 +82,18 @@ def fresh_draw(
     return draw
 
 
-def _check_differ(one: Weights, two: object, keep: Sequence[str], who: str) -> None:
+def _check_differ(one: Mapped, two: Mapped, keep: Sequence[str], who: str) -> None:
     equal = [
-        f"{layer}.{name}".lstrip(".")
+        dotted(layer, name)
         for layer, tensors in one.items()
         for name, values in tensors.items()
-        if not kept_by((layer, name), keep) and _same_and_varied(values, two[layer][name])  # type: ignore[index]
+        if not kept_by((layer, name), keep) and _same_and_varied(values, two[layer][name])
     ]
     if equal:
         more = f" and {len(equal) - _SHOWN} more" if len(equal) > _SHOWN else ""
         raise ModelError(
-            f"make_model gives no fresh networks: {', '.join(equal[:_SHOWN])}{more} are equal in {who}. Let "
-            "it build untrained networks without fixing the seed, or choose --init module"
+            f"make_model gives no fresh networks: {', '.join(equal[:_SHOWN])}{more} are equal in "
+            f"{who}. Let it build untrained networks, without a fixed seed, or choose --init module"
         )
 
 
@@ -100,7 +102,7 @@ def _same_and_varied(a: Tensor, b: Tensor) -> bool:
 
 
 def build(make_model: Callable[[], nn.Module], seed: int, network: Network) -> nn.Module:
-    """Build a network with seeded random states; lazy layers get their shapes from one input of zeros."""
+    """Build a network with seeded random states; lazy layers see one input of zeros."""
     try:
         with forked(seed):
             built = unwrapped(make_model())
@@ -111,7 +113,8 @@ def build(make_model: Callable[[], nn.Module], seed: int, network: Network) -> n
         raise
     except Exception as error:
         raise ModelError(
-            f"make_model failed: {type(error).__name__}: {error}. It must build the network, untrained, "
+            f"make_model failed: {type(error).__name__}: {error}. It must build the network, "
+            "untrained, "
             "without arguments"
         ) from error
     return built
@@ -121,7 +124,8 @@ def _read(owner: Owner, built: nn.Module) -> Weights:
     modules = dict(built.named_modules(remove_duplicate=False))
     if owner.path not in modules:
         raise ModelError(
-            f"make_model builds another network: it has no layer {owner.path!r}. Let it build the same "
+            f"make_model builds another network: it has no layer {owner.path!r}. Let it build the "
+            "same "
             "architecture as the trained one"
         )
     found = owner.read_from(modules[owner.path])

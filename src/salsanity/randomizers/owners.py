@@ -27,7 +27,7 @@ from salsanity.models.network import Network
 from salsanity.models.slots import Slot, dotted, tensors_in
 
 POWER_ITERATIONS: Final = 20
-"""Spectral norm's vectors follow the weight by power iteration; torch takes 15 at initialisation."""
+"""Spectral norm's vectors follow the weight by power iteration; torch starts with 15."""
 
 
 @final
@@ -62,7 +62,8 @@ class Owner:
         return self.read_from(module)
 
     def read_from(self, module: nn.Module) -> dict[str, dict[str, Tensor]]:
-        """Read from another such layer the used learned tensors, and the buffers that follow from them.
+        """Read from another such layer the used learned tensors, and the buffers that follow from
+        them.
 
         Those are spectral norm's vectors and the base of orthogonal maps.
         """
@@ -99,7 +100,7 @@ def plain_copy(module: nn.Module) -> nn.Module:
 
 
 def _unparametrize(module: nn.Module) -> None:
-    """Make parametrised tensors plain ones; torch's own removal would change the class for all copies."""
+    """Make parametrised tensors plain; torch's own removal changes the class for all copies."""
     names = [name for name, _ in module.get_submodule("parametrizations").named_children()]
     values = {name: getattr(module, name).detach().clone() for name in names}
     del module._modules["parametrizations"]
@@ -145,7 +146,8 @@ def _store_parametrized(module: nn.Module, name: str, value: Tensor) -> None:
     except (NotImplementedError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"The parametrisation of {name!r} in a {type(module).__name__} takes no fresh values "
-            f"({error}); it needs a right_inverse. Give make_model, so that a fresh network is built"
+            f"({error}); it needs a right_inverse. Give make_model, so that a fresh network is "
+            "built"
         ) from error
     module.train()
     for _ in range(POWER_ITERATIONS):
@@ -171,7 +173,7 @@ def _derived(module: nn.Module, inner: str, name: str) -> bool:
 
 @contextmanager
 def forked(seed: int) -> Iterator[None]:
-    """Run the body with the random states of torch (CPU), NumPy and Python seeded; put them back."""
+    """Seed the random states of torch (CPU), NumPy and Python; put them back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):

@@ -32,9 +32,9 @@ class Stage:
 def stages_of(blocks: Sequence[Block], order: Order = "top_down") -> tuple[Stage, ...]:
     """Return the stages over `blocks` (bottom first); the last one randomises everything.
 
-    `top_down`: stage k has the k topmost blocks and is named after its lowest one. `bottom_up`: stage k
-    has the k lowest blocks and is named after its topmost one (Hedstroem et al. 2024). `independent`:
-    one block each, topmost first, then `full`.
+    `top_down`: stage k has the k topmost blocks and is named after its lowest one. `bottom_up`:
+    stage k has the k lowest blocks and is named after its topmost one (Hedstroem et al. 2024).
+    `independent`: one block each, topmost first, then `full`.
     """
     names = tuple(block.name for block in blocks)
     count = len(names)
@@ -49,7 +49,7 @@ def stages_of(blocks: Sequence[Block], order: Order = "top_down") -> tuple[Stage
 
 
 def half_of(stages: Sequence[Stage]) -> Stage | None:
-    """Return the stage of a top-down cascade with the ceil(K/2) topmost of K blocks; None if K < 3."""
+    """Return the top-down stage of the ceil(K/2) topmost of K blocks; None if K < 3."""
     return stages[ceil(len(stages) / 2) - 1] if len(stages) >= 3 else None
 
 

@@ -1,0 +1,231 @@
+"""Blocks that a person recognises, in execution order; every used layer in exactly one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from salsanity.errors import ModelError
+from salsanity.models.network import Network, prepare
+
+IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def names(network: Network) -> list[str]:
+    return [block.name for block in network.blocks]
+
+
+def check_partition(network: Network) -> None:
+    """Each used layer is in one block, in order of first use inside the block."""
+    layers = [layer for block in network.blocks for layer in block.layers]
+    assert sorted(layers) == sorted(network.trace.layers)
+    order = {layer: i for i, layer in enumerate(network.trace.layers)}
+    assert all(list(b.layers) == sorted(b.layers, key=order.__getitem__) for b in network.blocks)
+    assert len(set(names(network))) == len(names(network))
+
+
+class Residual(nn.Module):
+    """A residual block, with the in-place sum that torchvision has."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, padding=1)
+        self.bn1, self.relu = nn.BatchNorm2d(outside), nn.ReLU(inplace=True)
+        self.conv2, self.bn2 = nn.Conv2d(outside, outside, 3, padding=1), nn.BatchNorm2d(outside)
+        self.downsample = nn.Conv2d(inside, outside, 1) if inside != outside else None
+
+    def forward(self, x):
+        out = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        out += x if self.downsample is None else self.downsample(x)
+        return self.relu(out)
+
+
+class ResNet(nn.Module):
+    """Registered head first: execution order is another."""
+
+    def __init__(self, depths=(2, 2)) -> None:
+        super().__init__()
+        self.fc = nn.Linear(16, 5)
+        self.layer2 = nn.Sequential(*[Residual(8 if i == 0 else 16, 16) for i in range(depths[1])])
+        self.layer1 = nn.Sequential(*[Residual(8, 8) for _ in range(depths[0])])
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+
+    def forward(self, x):
+        return self.fc(self.layer2(self.layer1(self.stem(x))).mean((2, 3)))
+
+
+def test_resnet_blocks_in_execution_order():
+    network = prepare(ResNet(), IMAGE)
+    assert names(network) == ["stem", "layer1.0", "layer1.1", "layer2.0", "layer2.1", "fc"]
+    check_partition(network)
+    registered = [n for n, m in network.module.named_modules() if n in network.trace.layers]
+    with pytest.raises(AssertionError):  # twin: registration order is not execution order
+        assert registered == list(network.trace.layers)
+
+
+def test_many_blocks_are_taken_in_groups():
+    network = prepare(ResNet((5, 25)), IMAGE)
+    assert names(network)[:5] == ["stem", "layer1.0-1", "layer1.2-3", "layer1.4", "layer2.0-1"]
+    assert len(network.blocks) <= 24
+    check_partition(network)
+
+
+class Branches(nn.Module):
+    """An Inception block: parallel branches, one of them a sequence of equal layers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.one = ConvNorm(channels, 4)
+        self.two = nn.Sequential(ConvNorm(channels, 4), ConvNorm(4, 4))
+
+    def forward(self, x):
+        return torch.cat([self.one(x), self.two(x)], 1)
+
+
+class ConvNorm(nn.Module):
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(inside, outside, 1, bias=False), nn.BatchNorm2d(outside)
+
+    def forward(self, x):
+        return torch.relu(self.bn(self.conv(x)))
+
+
+class Inception(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.Conv2d_1a, self.Mixed_5b, self.Mixed_5c = ConvNorm(3, 8), Branches(8), Branches(8)
+        self.AuxLogits = nn.Linear(8, 5)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = self.Mixed_5c(self.Mixed_5b(self.Conv2d_1a(x))).mean((2, 3))
+        return (self.fc(x), self.AuxLogits(x)) if self.training else self.fc(x)
+
+
+def test_inception_blocks_without_the_auxiliary_head():
+    network = prepare(Inception(), IMAGE)
+    assert names(network) == ["Conv2d_1a", "Mixed_5b", "Mixed_5c", "fc"]
+    check_partition(network)
+
+
+class Encoder(nn.Module):
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.position = nn.Parameter(torch.randn(1, 17, 12))
+        self.layers = nn.ModuleList([_layer() for _ in range(layers)])
+        self.ln = nn.LayerNorm(12)
+
+    def forward(self, x):
+        x = x + self.position
+        for layer in self.layers:
+            x = layer(x)
+        return self.ln(x)
+
+
+def _layer() -> nn.Module:
+    return nn.TransformerEncoderLayer(12, 2, 24, batch_first=True, norm_first=True)
+
+
+class ViT(nn.Module):
+    def __init__(self, layers: int = 4) -> None:
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(1, 1, 12))
+        self.patches = nn.Conv2d(3, 12, 8, 8)
+        self.encoder, self.head = Encoder(layers), nn.Linear(12, 5)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        return self.head(self.encoder(x)[:, 0])
+
+
+def test_vit_layers_and_its_bare_parameters():
+    network = prepare(ViT(), IMAGE)
+    layers = [f"encoder.layers.{i}" for i in range(4)]
+    assert names(network) == ["patches", *layers, "head"]
+    assert network.blocks[0].layers == ("patches", "", "encoder")
+    assert "encoder.ln" in network.blocks[4].layers
+    assert "encoder.layers.0.self_attn.out_proj" in network.blocks[1].layers
+    check_partition(network)
+
+
+def test_deep_vits_are_taken_in_groups():
+    blocks = names(prepare(ViT(24), IMAGE))
+    assert blocks[1:3] == ["encoder.layers.0-1", "encoder.layers.2-3"]
+    assert len(blocks) == 14
+
+
+class Scaled(nn.Module):
+    """Bare parameters of the root that are used at the end belong to the block at the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.a, self.b = nn.Linear(48, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = x.mean(3).flatten(1)[:, :48]
+        return self.b(torch.relu(self.a(x))) * self.scale
+
+
+def test_bare_parameters_go_where_they_are_used():
+    assert [b.layers for b in prepare(Scaled(), IMAGE).blocks] == [("a",), ("b", "")]
+
+
+class Functional(nn.Module):
+    """All parameters bare, in the root."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w1, self.w2 = nn.Parameter(torch.randn(96, 8)), nn.Parameter(torch.randn(8, 5))
+
+    def forward(self, x):
+        return torch.relu(x.mean(3).flatten(1) @ self.w1) @ self.w2
+
+
+def test_a_network_of_bare_parameters_is_one_block():
+    assert [(b.name, b.layers) for b in prepare(Functional(), IMAGE).blocks] == [("(root)", ("",))]
+
+
+def test_every_layer_as_a_block():
+    network = prepare(ViT(2), IMAGE, blocks="layer")
+    assert names(network)[:4] == ["patches", "(root)", "encoder", "encoder.layers.0.norm1"]
+    assert "encoder.layers.0.self_attn" in names(network)
+    check_partition(network)
+
+
+def test_blocks_by_name():
+    network = prepare(ResNet(), IMAGE, blocks=["stem", "layer*", "fc"])
+    assert names(network) == ["stem", "layer1", "layer2", "fc"]
+    check_partition(network)
+    finer = prepare(ResNet(), IMAGE, blocks=["layer2.1", "layer2"])
+    assert names(finer) == ["layer2", "layer2.1"]
+    assert finer.blocks[0].layers[0] == "stem.0"
+    check_partition(finer)
+
+
+def test_wrong_names():
+    with pytest.raises(ModelError, match="got 'layer3'; did you mean layer"):
+        prepare(ResNet(), IMAGE, blocks=["layer3"])
+    with pytest.raises(
+        ModelError, match="'AuxLogits' has no parameters that the forward pass uses"
+    ):
+        prepare(Inception(), IMAGE, blocks=["AuxLogits", "fc"])
+
+
+class Shared(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.body = nn.Linear(96, 8), nn.Linear(8, 8)
+        self.head = nn.Sequential(nn.ReLU(), self.body, nn.ReLU(), nn.Linear(8, 5))
+
+    def forward(self, x):
+        return self.head(self.body(self.first(x.mean(3).flatten(1))))
+
+
+def test_a_shared_module_is_in_the_block_of_its_first_name():
+    network = prepare(Shared(), IMAGE)
+    assert names(network) == ["first", "body", "head"]
+    check_partition(network)
