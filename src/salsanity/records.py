@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -57,7 +57,17 @@ class UnitKey:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> UnitKey:
         """Read what `to_json` wrote."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in value.items()})
+        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class UnitResult:
+    """What computing a unit gave: columns of scores (fields of `Score`), and notes on how it went."""
+
+    key: UnitKey
+    columns: Mapping[str, Sequence[Any]]
+    notes: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

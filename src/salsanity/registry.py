@@ -162,13 +162,19 @@ def _built_in(call: Call, spec: str, effort: Effort) -> Method:
         changes["baseline"] = _baseline(changes)
     changes.pop("baseline_draws", None)
     changes.pop("baseline_value", None)
-    known = {f.name for f in fields(made) if f.name not in ("name", "stochastic")} if is_dataclass(made) else set()  # fmt: skip
+    known = _arguments_of(made)
     unknown = sorted(set(changes) - known)
     if unknown:
         options = ", ".join(sorted(known)).replace("steps_on_path", "steps") or "none"
         raise MethodError(f"{call.target} has no argument {unknown[0]!r}; it takes: {options}")
     _check_numbers(call)
-    return replace(made, **changes, name=canonical(spec))  # type: ignore[type-var, no-any-return]
+    return replace(made, **changes, name=canonical(spec))  # type: ignore[type-var]
+
+
+def _arguments_of(made: Method) -> set[str]:
+    if not is_dataclass(made):
+        return set()
+    return {f.name for f in fields(made)} - {"name", "stochastic"}
 
 
 def _check_numbers(call: Call) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from salsanity.errors import StoreError, UsageError
-from salsanity.records import UnitKey
+from salsanity.records import UnitKey, UnitResult
 from salsanity.store.directory import (
     DirectoryStore,
     UnitRecord,
@@ -28,7 +28,7 @@ def key(draw: int = 0) -> UnitKey:
     )
 
 
-def record(draw: int = 0) -> UnitRecord:
+def result(draw: int = 0) -> UnitResult:
     n = 2
     columns = {
         "check": ["model_randomization"] * n,
@@ -43,12 +43,16 @@ def record(draw: int = 0) -> UnitRecord:
         "chance": [0.1, math.nan],
         "reason": [None, "constant map"],
     }
-    return UnitRecord(key(draw), table_of(columns), {"health": [], "batch_size": 4})
+    return UnitResult(key(draw), columns, {"health": [], "batch_size": 4})
+
+
+def record(draw: int) -> UnitRecord:
+    return UnitRecord(key(draw), table_of(result(draw).columns))
 
 
 def test_what_is_put_is_read_again(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    store.put(record())
+    store.put(result())
     (found,) = store.records()
     assert found.key == key()
     assert found.notes == {"health": [], "batch_size": 4}
@@ -59,7 +63,7 @@ def test_what_is_put_is_read_again(tmp_path: Path) -> None:
 
 def test_a_file_cut_at_any_length_counts_as_absent(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    store.put(record())
+    store.put(result())
     path = store.unit_path(key())
     whole = path.read_bytes()
     for length in range(0, len(whole), 3):
@@ -71,7 +75,7 @@ def test_a_file_cut_at_any_length_counts_as_absent(tmp_path: Path) -> None:
 
 def test_a_flipped_byte_in_the_scores_is_recognised(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    store.put(record())
+    store.put(result())
     path = store.unit_path(key())
     whole = path.read_bytes()
     original = store.get(path)
@@ -84,7 +88,7 @@ def test_a_flipped_byte_in_the_scores_is_recognised(tmp_path: Path) -> None:
 
 def test_a_unit_under_another_name_is_not_trusted(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    store.put(record())
+    store.put(result())
     path = store.unit_path(key())
     other = path.with_name("0" * 64 + ".parquet")
     path.rename(other)
@@ -98,7 +102,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
     store = DirectoryStore(tmp_path)
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        store.put(record())
+        store.put(result())
     assert [p.name for p in (tmp_path / "scores").iterdir()] == []
 
 

@@ -21,9 +21,8 @@ from salsanity.checks.intervention import CHANGED_STREAM, REFERENCE_STREAM, Inst
 from salsanity.checks.model_randomization import Shown, computed_with_backoff
 from salsanity.checks.plan import partners
 from salsanity.passes.schedule import State, Weights
-from salsanity.records import REFERENCE_STAGE, UnitKey
+from salsanity.records import REFERENCE_STAGE, UnitKey, UnitResult
 from salsanity.similarity import Similarity
-from salsanity.store.directory import UnitRecord, table_of
 
 CHECK: Final = "data_randomization"
 TRUE_PAIRS: Final = "TT"
@@ -55,11 +54,11 @@ class DataRandomizationWork:
     reader: ChunkReader
     shown: Shown | None = None
 
-    def __call__(self, key: UnitKey) -> UnitRecord:
+    def __call__(self, key: UnitKey) -> UnitResult:
         """Compute the unit; when memory runs out, again with half the batch size, and note it."""
         return computed_with_backoff(key, self._compute, self.instruments.batch_size)
 
-    def _compute(self, key: UnitKey, batch_size: int) -> UnitRecord:
+    def _compute(self, key: UnitKey, batch_size: int) -> UnitResult:
         began = time.perf_counter()
         chunk = _Chunk.of(key, self, batch_size)
         rows = Rows(CHECK, key.images)
@@ -67,7 +66,7 @@ class DataRandomizationWork:
         _compare_pairs(rows, chunk, MIXED_PAIRS, self.networks.mixed_pairs(), chunk.permuted)
         _ceilings(rows, chunk)
         notes = {"seconds": time.perf_counter() - began, "batch_size": batch_size}
-        return UnitRecord(key, table_of(rows.columns), notes)
+        return UnitResult(key, rows.columns, notes)
 
 
 Features = dict[Cell, Prepared]

@@ -25,8 +25,7 @@ from salsanity.methods import Method
 from salsanity.models.swap import swapped
 from salsanity.passes.foreign import out_of_memory
 from salsanity.passes.schedule import State
-from salsanity.records import REFERENCE_STAGE, UnitKey
-from salsanity.store.directory import UnitRecord, table_of
+from salsanity.records import REFERENCE_STAGE, UnitKey, UnitResult
 
 CHECK: Final = "model_randomization"
 TRAINED: Final = "trained"
@@ -34,10 +33,10 @@ TRAINED: Final = "trained"
 
 def computed_with_backoff(
     key: UnitKey,
-    compute: Callable[[UnitKey, int], UnitRecord],
+    compute: Callable[[UnitKey, int], UnitResult],
     batch_size: int,
     forget: Callable[[], None] = lambda: None,
-) -> UnitRecord:
+) -> UnitResult:
     """Compute a unit; when memory runs out, `forget` what is kept and try again with half the batch size."""
     while True:
         try:
@@ -81,14 +80,14 @@ class ModelRandomizationWork:
     shown: Shown | None = None
     _chunk: tuple[object, _Chunk] | None = field(default=None, init=False)
 
-    def __call__(self, key: UnitKey) -> UnitRecord:
+    def __call__(self, key: UnitKey) -> UnitResult:
         """Compute the unit; when memory runs out, again with half the batch size, and note it."""
         return computed_with_backoff(key, self._compute, self.instruments.batch_size, self._forget)
 
     def _forget(self) -> None:
         self._chunk = None
 
-    def _compute(self, key: UnitKey, batch_size: int) -> UnitRecord:
+    def _compute(self, key: UnitKey, batch_size: int) -> UnitResult:
         began = time.perf_counter()
         names = [name.partition("#")[0] for name in key.methods]
         similar = {name.partition("#")[0] for name in key.similarities}
@@ -99,7 +98,7 @@ class ModelRandomizationWork:
             "seconds": time.perf_counter() - began,
             "batch_size": batch_size,
         }
-        return UnitRecord(key, table_of(columns), notes)
+        return UnitResult(key, columns, notes)
 
     def chunk(self, job: _Job) -> _Chunk:
         """Return the chunk of a job with its reference features, from the last job where it is the same."""
@@ -194,7 +193,7 @@ class _Job:
     def _logits(self, chunk: _Chunk, found: StateMaps) -> Tensor:
         network = self.work.instruments.network
         with swapped(network, found.state.weights), torch.no_grad():
-            parts = [network.logits(part) for part in chunk.x.split(self.batch_size)]
+            parts = [network.logits(part) for part in torch.split(chunk.x, self.batch_size)]
         return torch.cat(parts)
 
     def _score(self, rows: Rows, chunk: _Chunk, found: StateMaps, stage: str) -> None:

@@ -31,7 +31,7 @@ CPU_SECONDS_PER_BATCH: Final = 2.0
 def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
     """Return the logits (B, classes) of preprocessed images without gradients."""
     with torch.no_grad():
-        return torch.cat([network.logits(part) for part in x.split(batch_size)])
+        return torch.cat([network.logits(part) for part in torch.split(x, batch_size)])
 
 
 def find_spatial_layer(
@@ -169,8 +169,9 @@ def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
 
 
 def comparison_seconds(x: Tensor, similarities: Sequence[Similarity[Any]]) -> float:
-    """Time preparing a map of the inputs' size and comparing it twice, per image, all similarities and views."""
-    maps = {"noise": Explained(torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x), (None,) * len(x))}  # fmt: skip
+    """Time preparing a map of the inputs' size and comparing it, per image, in all views."""
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(0)).to(x)
+    maps = {"noise": Explained(noise, (None,) * len(x))}
     began = time.perf_counter()
     for cell, features in prepare(maps, similarities).items():
         similarity = next(s for s in similarities if s.name == cell[2])

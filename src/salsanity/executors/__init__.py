@@ -1,1 +1,1 @@
-
+"""Where units run: here, or elsewhere."""

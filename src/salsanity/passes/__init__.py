@@ -1,1 +1,1 @@
-
+"""Symbolic passes, and the runner that executes each distinct one once."""

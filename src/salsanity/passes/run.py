@@ -198,7 +198,7 @@ def _unflat(value: Tensor, points: int, images: int) -> Tensor:
             f"expected a layer whose first dimension is the batch ({points * images}), got shape "
             f"{tuple(value.shape)}; name another layer"
         )
-    return value.unflatten(0, (points, images))
+    return value.view(points, images, *value.shape[1:])
 
 
 def _gradients(score: Tensor, at: list[Tensor], name: str) -> tuple[Tensor, ...]:

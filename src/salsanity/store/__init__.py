@@ -1,1 +1,1 @@
-
+"""Where finished units lie."""

@@ -24,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salsanity.errors import StoreError, UsageError
-from salsanity.records import UnitKey, digest
+from salsanity.records import UnitKey, UnitResult, digest
 
 FORMAT_VERSION: Final = 1
 
@@ -49,7 +49,7 @@ _META: Final = b"salsanity"
 
 @dataclass(frozen=True)
 class UnitRecord:
-    """A finished unit: its key, its scores, and notes (health of signals, times, batch size)."""
+    """A finished unit as it was read: its key, its scores, and notes (health of signals, times, batch size)."""
 
     key: UnitKey
     scores: pd.DataFrame
@@ -67,8 +67,9 @@ class DirectoryStore:
         """Where the unit's file lies or would lie."""
         return self.folder / "scores" / f"{key.digest}.parquet"
 
-    def put(self, record: UnitRecord) -> None:
+    def put(self, result: UnitResult) -> None:
         """Write one finished unit, whole or not at all."""
+        record = UnitRecord(result.key, table_of(result.columns), result.notes)
         content = {"unit": record.key.to_json(), "notes": plain(record.notes)}
         meta = json.dumps({**content, "checksum": _checksum(content, record.scores)})
         table = pa.Table.from_pandas(record.scores, schema=SCHEMA, preserve_index=False)

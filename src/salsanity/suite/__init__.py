@@ -80,7 +80,7 @@ def data_randomization_test(
 ) -> Result:
     """Run the data randomisation test: networks on true labels against networks on permuted ones.
 
-    `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled map-style data set; `train` may
+    `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled data set; `train` may
     be None where `true` and `permuted` hold trained networks. `networks`: how many of each kind are trained, under `training`
     (a `TrainingSettings`), on `train_images` images. `options`: fields of `CheckSpec` such as `seed` or `max_images`.
 
@@ -96,7 +96,7 @@ def data_randomization_test(
         make_model,
         None if train is None else source_of(train),
         source_of(test),
-        name=name or getattr(make_model, "__name__", "network"),
+        name=name or str(getattr(make_model, "__name__", "network")),
         labels=LabelSpec(
             tuple(true), tuple(permuted), networks, train_images, training or LABELS, threshold
         ),

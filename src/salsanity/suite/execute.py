@@ -12,8 +12,8 @@ from typing import Any
 
 from salsanity.errors import UnitError
 from salsanity.executors.serial import Executor, Failure
-from salsanity.records import UnitKey
-from salsanity.store.directory import DirectoryStore, UnitRecord
+from salsanity.records import UnitKey, UnitResult
+from salsanity.store.directory import DirectoryStore
 from salsanity.suite.narrator import Narrator
 
 LOG = "errors.log"
@@ -23,11 +23,11 @@ LOG = "errors.log"
 class Work:
     """Work on a unit under a time limit; `after` runs before the unit counts as done."""
 
-    compute: Callable[[UnitKey], UnitRecord]
+    compute: Callable[[UnitKey], UnitResult]
     after: Callable[[], None]
     timeout: float | None = None
 
-    def __call__(self, key: UnitKey) -> UnitRecord:
+    def __call__(self, key: UnitKey) -> UnitResult:
         """Compute one unit."""
         with time_limit(self.timeout):
             record = self.compute(key)

@@ -72,8 +72,8 @@ def compact(maps: Tensor) -> Tensor:
     halves = torch.stack([(signed + absolute) / 2, (signed - absolute) / 2])
     longest = max(halves.shape[1:])
     if longest > LONGEST_SIDE:
-        size = [max(1, round(side * LONGEST_SIDE / longest)) for side in halves.shape[1:]]
-        halves = F.adaptive_avg_pool2d(halves, size)
+        height, width = (max(1, round(side * LONGEST_SIDE / longest)) for side in halves.shape[1:])
+        halves = F.adaptive_avg_pool2d(halves, (height, width))
     largest = halves.abs().max()
     scaled = halves / largest if float(largest) > 0 else halves
     return scaled.to("cpu", torch.float16).contiguous()

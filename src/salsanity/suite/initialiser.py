@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from salsanity.checks.intervention import draw_seed
@@ -72,5 +73,5 @@ def _chosen(
     if init == "truncated_normal":
         draw: Draw = TruncatedNormal(spec.init_sd, spec.init_bias)
         return Chosen(Keeping(draw, spec.keep) if spec.keep else draw, "as asked")
-    probe = Probe(x.split(8), decisive, seeds, spec.batchnorm) if len(x) > 1 else None  # type: ignore[arg-type]
+    probe = Probe(torch.split(x, 8), decisive, seeds, spec.batchnorm) if len(x) > 1 else None  # type: ignore[arg-type]
     return chosen(init, network, probe=probe, make_model=subject.make_model, keep=spec.keep)

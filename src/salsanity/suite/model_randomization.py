@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+import torch
+
 from salsanity import registry
 from salsanity.checks.intervention import Cascade
 from salsanity.checks.model_randomization import CHECK, ModelRandomizationWork, Shown
@@ -246,7 +248,7 @@ def _run_units(
 def _cascade(run: _Run) -> Cascade:
     spec, ready = run.spec, run.ready
     recalibrates = spec.batchnorm == "recalibrate"
-    images = ready.reader.read(ready.ids[:BASELINE_POOL]).split(8) if recalibrates else ()
+    images = torch.split(ready.reader.read(ready.ids[:BASELINE_POOL]), 8) if recalibrates else ()
     stages = {stage.name: stage for stage in run.stages}
     return Cascade(run.init.draw, stages, spec.seed, spec.batchnorm, images)  # type: ignore[arg-type]
 
