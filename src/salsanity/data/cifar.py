@@ -83,9 +83,15 @@ def _arrays(path: Path) -> dict[str, NDArray[np.generic]]:
         if size > MAX_BYTES:
             raise DataError(f"expected at most {MAX_BYTES} bytes, {path} unpacks to {size}")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in ("x", "y")}
+            return {name: _array(arrays[name], name) for name in ("x", "y")}
     except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile) as error:
         raise DataError(f"expected arrays x and y, cannot read {path}: {error}") from error
+
+
+def _array(value: object, name: str) -> NDArray[np.generic]:
+    if not isinstance(value, np.ndarray):  # NumPy hands over the bytes of members of other kinds
+        raise ValueError(f"{name} is no array")
+    return value
 
 
 def _member(archive: tarfile.TarFile, name: str, path: Path) -> NDArray[np.uint8]:

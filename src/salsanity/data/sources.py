@@ -65,7 +65,7 @@ def open_data(
     if ".py:" in spec:
         return _from_function(spec, part, preprocessing)
     folder = Path(spec).expanduser()
-    if folder.is_dir():
+    if spec and folder.is_dir():
         inside = folder / part
         return open_folder(inside if inside.is_dir() else folder, preprocessing=preprocessing)
     raise DataError(_unknown(spec))

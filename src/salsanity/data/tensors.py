@@ -40,8 +40,7 @@ class TensorSource:
         """Refuse shapes and labels that do not fit."""
         if self.pixels.ndim < 2:
             raise DataError(f"expected images (N, C, H, W), got shape {tuple(self.pixels.shape)}")
-        if self.pixels.dtype != torch.uint8 and not self.pixels.is_floating_point():
-            raise DataError(f"expected uint8 or floating-point images, got {self.pixels.dtype}")
+        _pixels(self.pixels)
         if self.labels is not None:
             _check_labels(self.labels, len(self.pixels))
 
@@ -108,7 +107,7 @@ class DatasetSource:
         name = f"{self.name}/{index}"
         try:
             image, label = _pair(self.dataset[index])
-            pixels = _tensor(image)
+            pixels = _pixels(_tensor(image))
         except Exception as error:  # user code may raise anything
             raise DataError(f"item {name} cannot be read: {_reason(error)}") from error
         known = None if label is None else _label(label, name)
@@ -210,6 +209,12 @@ def _tensor(value: Any) -> Tensor:
         raise DataError(f"expected a tensor or an array, got {type(value).__name__}")
     pixels = torch.from_numpy(np.array(value))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+
+
+def _pixels(images: Tensor) -> Tensor:
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise DataError(f"expected uint8 or floating-point images, got {images.dtype}")
+    return images
 
 
 def _label(value: Any, name: str) -> int:
