@@ -1,11 +1,9 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
 from salsanity.errors import DataError, ModelError
-from salsanity.training.evaluate import LabelledImages, accuracy, evaluating, logits_of
+from salsanity.training.evaluate import LabelledImages, accuracy, evaluating
 
 
 class Fixed(nn.Module):
@@ -57,22 +55,51 @@ def test_every_module_gets_its_own_mode_back():
 
 @pytest.mark.parametrize(
     "wrap",
-    [
-        lambda z: z,
-        lambda z: (z, None),
-        lambda z: {"logits": z},
-        lambda z: SimpleNamespace(logits=z),
-    ],
+    [lambda z: z, lambda z: (z, None), lambda z: {"logits": z}],
 )
-def test_logits_are_found(wrap):
-    z = torch.rand(2, 3)
-    assert logits_of(wrap(z)) is z
+def test_every_kind_of_output_is_understood(wrap):
+    class Wrapped(nn.Module):
+        def forward(self, x):
+            return wrap(Fixed()(x))
+
+    images = data(20)
+    check_accuracy(accuracy(Wrapped(), images), images)
 
 
-@pytest.mark.parametrize("output", [torch.rand(3), {"scores": torch.rand(2, 3)}, None, (), "x"])
-def test_other_outputs_are_refused(output):
-    with pytest.raises(ModelError, match="expected logits"):
-        logits_of(output)
+def test_what_gives_no_logits_is_refused():
+    with pytest.raises(ModelError, match="logits"):
+        accuracy(nn.Flatten(0), data(5))
+
+
+def test_large_images_are_evaluated_in_small_batches():
+    sizes = []
+
+    class Counting(nn.Module):
+        def forward(self, x):
+            sizes.append(len(x))
+            return x.flatten(1)[:, :2]
+
+    large = LabelledImages(torch.zeros(30, 1, 1000, 1000), torch.zeros(30, dtype=torch.int64))
+    accuracy(Counting(), large)
+    assert sizes == [8, 8, 8, 6]
+
+
+def check_fingerprint(print_of):
+    base = data(10)
+    others = [
+        LabelledImages(base.images.flip(0), base.labels),
+        LabelledImages(base.images, base.labels.flip(0)),
+        LabelledImages(base.images.double(), base.labels),
+        LabelledImages(base.images.flatten(1), base.labels),
+    ]
+    assert print_of(base) == print_of(LabelledImages(base.images.clone(), base.labels.clone()))
+    assert len({print_of(d) for d in [base, *others]}) == 5
+
+
+def test_a_fingerprint_says_it_all():
+    check_fingerprint(LabelledImages.fingerprint)
+    with pytest.raises(AssertionError):
+        check_fingerprint(lambda d: float(d.images.double().sum()) + float(d.labels.sum()))
 
 
 @pytest.mark.parametrize(

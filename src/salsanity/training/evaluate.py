@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from salsanity.errors import DataError, ModelError
+from salsanity.models.network import logits_in
 
 EVALUATION_BATCH: Final = 500
+EVALUATION_NUMBERS: Final = 8_000_000
+"""Input numbers in one batch of an evaluation: fewer large images, so that memory stays small."""
 
 
 @final
@@ -40,24 +44,35 @@ class LabelledImages:
         """How many images there are."""
         return len(self.images)
 
+    def fingerprint(self) -> str:
+        """Return the SHA-256 over shape, dtype and bytes of images and labels."""
+        whole = hashlib.sha256(repr((tuple(self.images.shape), self.images.dtype)).encode())
+        for part in (*torch.split(self.images, 1000), self.labels):
+            flat = part.detach().cpu().contiguous().reshape(-1)
+            whole.update(flat.view(torch.uint8).numpy().data)
+        return whole.hexdigest()
+
     def to(self, device: torch.device) -> LabelledImages:
         """Return the same on `device`."""
         return LabelledImages(self.images.to(device), self.labels.to(device))
 
 
-def accuracy(
-    model: nn.Module, data: LabelledImages, *, batch_size: int = EVALUATION_BATCH
-) -> float:
+def accuracy(model: nn.Module, data: LabelledImages, *, batch_size: int | None = None) -> float:
     """Return the share of images whose label has the largest logit; the model's modes are kept."""
     device = next((p.device for p in model.parameters()), data.images.device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
+    size = batch_size or _batch_size(data)
     with evaluating(model), torch.no_grad():
-        for start in range(0, len(data), batch_size):
-            rows = slice(start, start + batch_size)
+        for start in range(0, len(data), size):
+            rows = slice(start, start + size)
             correct += count_correct(
-                logits_of(model(data.images[rows].to(device))), data.labels[rows].to(device)
+                logits_in(model(data.images[rows].to(device))), data.labels[rows].to(device)
             )
     return int(correct) / len(data)
+
+
+def _batch_size(data: LabelledImages) -> int:
+    return max(1, min(EVALUATION_BATCH, EVALUATION_NUMBERS // data.images[0].numel()))
 
 
 def count_correct(logits: Tensor, labels: Tensor) -> Tensor:
@@ -77,21 +92,6 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def logits_of(output: Any) -> Tensor:
-    """Return (B, classes) from a tensor, a tuple (its first), or a thing with `logits`."""
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
-    if isinstance(output, Mapping):
-        output = output.get("logits")
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(logits, Tensor) or logits.ndim != 2:
-        got = (
-            f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(output).__name__
-        )
-        raise ModelError(f"expected logits of shape (images, classes), got {got}")
-    return logits
-
-
 def check_outputs(model: nn.Module, data: LabelledImages) -> None:
     """Raise `ModelError` or `DataError` if the network cannot take these images or these labels."""
     with evaluating(model), torch.no_grad():
@@ -106,7 +106,7 @@ def check_outputs(model: nn.Module, data: LabelledImages) -> None:
 
 def _tried(model: Callable[[Tensor], Any], images: Tensor) -> Tensor:
     try:
-        return logits_of(model(images))
+        return logits_in(model(images))
     except RuntimeError as error:
         raise ModelError(
             f"the network cannot take images of shape {tuple(images.shape[1:])}: {error}"

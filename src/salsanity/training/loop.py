@@ -7,7 +7,6 @@ bit where an uninterrupted one ends (on one machine, with one number of threads)
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
 from salsanity.errors import ModelError, SpecError, TrainingError
+from salsanity.models.network import logits_in
 from salsanity.records import digest
 from salsanity.seeds import seed_for
 from salsanity.training.checkpoint import Epoch, load_checkpoint, restore, save_checkpoint
@@ -30,7 +30,6 @@ from salsanity.training.evaluate import (
     accuracy,
     check_outputs,
     count_correct,
-    logits_of,
 )
 from salsanity.training.settings import TrainingSettings
 
@@ -225,7 +224,7 @@ def _steps(run: _Run, number: int) -> tuple[float, float]:
 def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     run.optimiser.zero_grad(set_to_none=True)
     with _precision(run):
-        logits = logits_of(run.model(images))
+        logits = logits_in(run.model(images))
     loss = cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
@@ -272,19 +271,12 @@ def _identity(run: _Run) -> str:
     tensors = {k: [str(v.dtype), *v.shape] for k, v in run.model.state_dict().items()}
     return digest(
         {
-            "data": _fingerprint(run.data),
+            "data": run.data.fingerprint(),
             "settings": settings,
             "seed": run.seed,
             "tensors": tensors,
         }
     )
-
-
-def _fingerprint(data: LabelledImages) -> str:
-    whole = hashlib.sha256(repr((tuple(data.images.shape), data.images.dtype)).encode())
-    for part in (*torch.split(data.images, 1000), data.labels):
-        whole.update(part.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return whole.hexdigest()
 
 
 def _check_reached(reached: float, run: _Run, epochs: int) -> None:
