@@ -104,8 +104,8 @@ def literal_hog(image):
             down = image[i + 1, j] - image[i - 1, j] if 0 < i < height - 1 else 0.0
             right = image[i, j + 1] - image[i, j - 1] if 0 < j < width - 1 else 0.0
             angle = math.degrees(math.atan2(down, right)) % 180.0
-            if angle < 180.0:
-                cells[i // side, j // side, int(angle // 20)] += math.hypot(down, right) / side**2
+            orientation = min(8, int(angle // 20))
+            cells[i // side, j // side, orientation] += math.hypot(down, right) / side**2
     features = []
     for i in range(rows - 2):
         for j in range(columns - 2):

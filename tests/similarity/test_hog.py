@@ -16,12 +16,12 @@ def literal(a, b, signed):
     return literal_pearson(literal_hog(oracles.scaled(a)), literal_hog(oracles.scaled(b)))
 
 
-@pytest.fixture(params=["CLIP", "ORIENTATIONS", "cell_side", "EPSILON", "count_votes", "gradients"])
+@pytest.fixture(params=["CLIP", "BLOCK", "cell_side", "EPSILON", "count_votes", "gradients"])
 def broken(request, monkeypatch):
     """HOG with one part of its definition changed."""
     made = {
         "CLIP": 0.21,
-        "ORIENTATIONS": 8,
+        "BLOCK": 2,
         "EPSILON": 1e-1,
         "cell_side": lambda h, w: max(2, min(16, min(h, w) // 7)),
         "count_votes": lambda bins, weights, side: hog_votes(bins, weights.square(), side=side),
@@ -69,19 +69,26 @@ def test_features_equal_scikit_image_at_any_size(shape):
 
 def test_horizontal_and_vertical_edges_fall_into_their_bins():
     ramp = torch.arange(12.0, dtype=torch.float64).expand(1, 12, 12)
-    for image, expected in ((ramp, 0), (-ramp, 0), (ramp.mT, 4), (-ramp.mT, 4)):
+    for image, direction, bin_ in (
+        (ramp, 9, 0),
+        (-ramp, 18, 0),
+        (ramp.mT, 13, 4),
+        (-ramp.mT, 4, 4),
+    ):
         bins, weights = hog.votes(image.contiguous())
-        assert (bins[0, 1:-1, 1:-1] == expected).all()
+        assert (bins[0, 1:-1, 1:-1] == direction).all()
         assert (weights[0, 1:-1, 1:-1] == 2).all()
+        cells = hog.histograms(bins, weights, side=2)
+        assert cells[0, 2, 2].nonzero().tolist() == [[bin_]]
 
 
-def test_angles_that_round_to_180_degrees_do_not_vote():
+def test_angles_that_round_to_180_degrees_are_horizontal():
     image = torch.zeros(1, 6, 6, dtype=torch.float64)
-    image[0, 2, 1], image[0, 2, 3], image[0, 1, 2] = 0.0, 1.0, 1e-17
+    image[0, 2, 1], image[0, 3, 2] = 1.0, 1e-17
     bins, weights = hog.votes(image)
-    assert bins[0, 2, 2] == 9
-    counted = hog.histograms(bins, weights, side=2)
-    assert counted[0, 1, 1, 8] < weights[0, 2, 2] / 4 - 0.1
+    assert bins[0, 2, 2] == 18
+    cells = hog.histograms(bins[:, 2:4, 2:4], weights[:, 2:4, 2:4], side=2)
+    assert cells[0, 0, 0, 0] == weights[0, 2, 2] / 4
 
 
 @pytest.mark.parametrize("side", [2, 3, 16])

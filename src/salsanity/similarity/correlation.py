@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from salsanity.similarity.batches import pieces, row_dots, row_sums
+from salsanity.similarity.batches import extremes, pieces, row_dots, row_sums, zeroed_
 from salsanity.similarity.protocol import Scores, View
 from salsanity.similarity.ranks import centred_ranks
 from salsanity.similarity.views import (
@@ -76,9 +76,9 @@ def unit_scaled(rows: Tensor, codes: Tensor) -> Tensor:
     Undefined rows become 0.
     """
     undefined = codes != DEFINED
-    low, high = rows.aminmax(dim=1)
+    low, high = extremes(rows)
     largest = torch.maximum(low.abs(), high.abs()).double().masked_fill_(undefined, 1.0)
-    return (rows.double() / largest[:, None]).masked_fill_(undefined[:, None], 0.0)
+    return zeroed_(rows.double() / largest[:, None], undefined)
 
 
 def centred_vectors(rows: Tensor, codes: Tensor, *, spatial: tuple[int, ...]) -> Vectors:

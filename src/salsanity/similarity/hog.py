@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import pi
 from typing import Final, Literal, final
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from salsanity.errors import SimilarityError
-from salsanity.similarity.batches import pieces, row_sums
+from salsanity.similarity.batches import extremes, pieces, row_sums
 from salsanity.similarity.correlation import Vectors, centred_vectors, cosines, rank_vectors
 from salsanity.similarity.protocol import Scores, View
 from salsanity.similarity.variants import variant_name
@@ -23,9 +24,9 @@ EPSILON: Final = 1e-5
 SMALLEST_CELL: Final = 2
 LARGEST_CELL: Final = 16
 
-# An angle just below 0 degrees rounds to 180, which is in no bin (nor in scikit-image's); its votes
-# go into one more bin that is thrown away.
-_BINS: Final = ORIENTATIONS + 1
+# Directions of -180 to 180 degrees fall into bins 0 to 17, and 180 itself into bin 18. Opposite
+# directions are one orientation, so bins 0, 9 and 18 are then added, 1 and 10, and so on.
+_BINS: Final = 2 * ORIENTATIONS + 1
 
 
 def cell_side(height: int, width: int) -> int:
@@ -42,11 +43,10 @@ def gradients(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def votes(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return each pixel's bin (20 degrees of unsigned orientation) and weight, the magnitude."""
+    """Return each pixel's bin (0 to 18, 20 degrees of direction each) and weight, the magnitude."""
     down, right = gradients(images)
-    degrees = torch.atan2(down, right).rad2deg_().remainder_(180.0)
-    bins = degrees.div_(180.0 / ORIENTATIONS).floor_().long()
-    return bins, (down * down + right * right).sqrt_()
+    bins = torch.atan2(down, right).mul_(ORIENTATIONS / pi).floor_().long().add_(ORIENTATIONS)
+    return bins, down.mul_(down).add_(right.mul_(right)).sqrt_()
 
 
 def histograms(bins: Tensor, weights: Tensor, *, side: int) -> Tensor:
@@ -57,19 +57,22 @@ def histograms(bins: Tensor, weights: Tensor, *, side: int) -> Tensor:
     rows, columns = bins.shape[1] // side, bins.shape[2] // side
     inside = (slice(None), slice(rows * side), slice(columns * side))
     count = count_votes if bins.device.type == "cpu" else count_votes_on_device
-    return count(bins[inside], weights[inside], side=side) / side**2
+    sums = count(bins[inside], weights[inside], side=side)
+    cells = sums[..., :ORIENTATIONS] + sums[..., ORIENTATIONS:-1]
+    cells[..., 0] += sums[..., -1]
+    return cells / side**2
 
 
 def count_votes(bins: Tensor, weights: Tensor, *, side: int) -> Tensor:
-    """Sum the votes of each cell with NumPy, pixel after pixel in float64."""
+    """Sum the votes of each cell, (B, rows, columns, 19), pixel after pixel in float64."""
     maps, height, width = bins.shape
     shape = (maps, height // side, width // side, _BINS)
     rows, columns = torch.arange(height) // side, torch.arange(width) // side
-    cells = (torch.arange(maps) * shape[1])[:, None] + rows
-    slots = ((cells * shape[2])[:, :, None] + columns) * _BINS + bins
+    first = ((torch.arange(maps) * shape[1])[:, None] + rows) * shape[2]
+    slots = bins + (first * _BINS)[:, :, None] + columns * _BINS
     length = int(np.prod(shape))
     sums = np.bincount(slots.numpy().ravel(), weights.numpy().ravel(), minlength=length)
-    return torch.from_numpy(sums).view(shape)[..., :ORIENTATIONS]
+    return torch.from_numpy(sums).view(shape)
 
 
 def count_votes_on_device(bins: Tensor, weights: Tensor, *, side: int) -> Tensor:
@@ -79,7 +82,7 @@ def count_votes_on_device(bins: Tensor, weights: Tensor, *, side: int) -> Tensor
     spread.scatter_(2, bins[:, :, None], weights[:, :, None])
     rows, columns = height // side, width // side
     sums = spread.view(maps, rows, side, _BINS, columns, side).sum(dim=2).sum(dim=-1)
-    return sums.movedim(2, -1)[..., :ORIENTATIONS]
+    return sums.movedim(2, -1)
 
 
 def normalised_blocks(cells: Tensor) -> Tensor:
@@ -134,7 +137,7 @@ class HOG:
         check_images(view, name="hog", side=BLOCK * SMALLEST_CELL)
         maps = scaled(view)
         described = oriented_gradients(maps.values)
-        low, high = described.aminmax(dim=1)
+        low, high = extremes(described)
         codes = torch.where((low == high) & (maps.codes == DEFINED), NO_EDGES, maps.codes)
         features = centred_vectors if self.correlation == "pearson" else rank_vectors
         return features(described, codes, spatial=tuple(view.values.shape[1:]))

@@ -22,9 +22,9 @@ def centred_ranks(rows: Tensor) -> Tensor:
     near an overflow.
     -0.0 ties with 0.0. Rows with NaN give meaningless ranks; their maps are undefined anyway.
     """
-    if rows.shape[1] >= 2**31:
+    if rows.shape[1] >= 2**30:
         raise SimilarityError(
-            f"expected maps of fewer than 2**31 pixels, got {rows.shape[1]}; reduce the maps"
+            f"expected maps of fewer than 2**30 pixels, got {rows.shape[1]}; reduce the maps"
         )
     if rows.device.type != "cpu":
         return ranks_by_sorting(rows)
@@ -52,7 +52,7 @@ def ranks_by_keys(rows: NDArray[np.floating]) -> NDArray[np.int32]:
     keys.sort(axis=1)
     value = keys >> np.uint64(32)
     keys &= np.uint64(2**32 - 1)
-    return _spread(value[:, 1:] != value[:, :-1], keys.view(np.int64))
+    return _spread(value[:, 1:] == value[:, :-1], keys.view(np.int64))
 
 
 def ranks_by_argsort(rows: NDArray[np.floating]) -> NDArray[np.int32]:
@@ -60,27 +60,38 @@ def ranks_by_argsort(rows: NDArray[np.floating]) -> NDArray[np.int32]:
     order = np.argsort(rows, axis=1)
     value = np.take_along_axis(rows, order, axis=1)
     order += rows.shape[1] * np.arange(rows.shape[0])[:, None]
-    return _spread(value[:, 1:] != value[:, :-1], order)
+    return _spread(value[:, 1:] == value[:, :-1], order)
 
 
-def _spread(change: NDArray[np.bool_], order: Integers) -> NDArray[np.int32]:
+def _spread(equal: NDArray[np.bool_], order: Integers) -> NDArray[np.int32]:
     """Put the centred rank of each sorted position where the element came from.
 
-    `change`: (B, n - 1), whether the next sorted element differs. `order`: (B, n), the flat
+    `equal`: (B, n - 1), whether a sorted element equals the next. `order`: (B, n), the flat
     positions of the sorted elements.
     """
     count, n = order.shape
+    sorted_ranks = np.tile(np.arange(1 - n, n + 1, 2, dtype=np.int32), count)
+    if equal.any():
+        ties = np.zeros((count, n), dtype=np.bool_)
+        ties[:, :-1] = equal
+        _average_ties(sorted_ranks, np.flatnonzero(ties))
     ranks = np.empty(order.size, dtype=np.int32)
-    if change.all():
-        ranks[order] = np.arange(1 - n, n + 1, 2, dtype=np.int32)
-    else:
-        ends = np.ones((count, n), dtype=np.bool_)
-        ends[:, :-1] = change
-        end = np.flatnonzero(ends) + 1
-        start = np.concatenate([[0], end[:-1]])
-        centred = start + end - n * (2 * (start // n) + 1)
-        ranks[order.ravel()] = np.repeat(centred.astype(np.int32), end - start)
+    ranks[order.ravel()] = sorted_ranks
     return ranks.reshape(count, n)
+
+
+def _average_ties(ranks: NDArray[np.int32], tied: Integers) -> None:
+    """Give each tied group the mean of its first and last rank, in place.
+
+    `tied`: the sorted positions whose element equals the next; runs of them are the groups. Only
+    they are touched, because few of a map's values tie as a rule, or most tie in one group.
+    """
+    gap = np.flatnonzero(np.diff(tied) != 1)
+    first = tied[np.concatenate([[0], gap + 1])]
+    last = tied[np.append(gap, tied.size - 1)] + 1
+    counts = last - first + 1
+    members = np.arange(counts.sum()) + np.repeat(first - (np.cumsum(counts) - counts), counts)
+    ranks[members] = np.repeat((ranks[first] + ranks[last]) // 2, counts)
 
 
 def ranks_by_sorting(rows: Tensor) -> Tensor:

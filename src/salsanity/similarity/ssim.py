@@ -151,9 +151,9 @@ class SSIM:
         return correlate(correlate(images, self.taps, axis=-2), self.taps, axis=-1)
 
     def _covariance(self, mean_product: Tensor, product_of_means: Tensor) -> Tensor:
+        covariance = mean_product.sub_(product_of_means)
         size = self.window**2
-        norm = size / (size - 1) if self.sample_covariance else 1.0
-        return (mean_product - product_of_means) * norm
+        return covariance.mul_(size / (size - 1)) if self.sample_covariance else covariance
 
     def _moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
         means = self._local_mean(images)
@@ -165,6 +165,6 @@ class SSIM:
         c1, c2 = (self.k1 * span) ** 2, (self.k2 * span) ** 2
         product = mx * my
         covariance = self._covariance(self._local_mean(x * y), product)
-        index = (2 * product + c1) * (2 * covariance + c2)
-        index /= (mx * mx + my * my + c1) * (vx + vy + c2)
+        index = product.mul_(2).add_(c1).mul_(covariance.mul_(2).add_(c2))
+        index.div_((mx * mx).add_(my * my).add_(c1).mul_((vx + vy).add_(c2)))
         return row_sums(index.flatten(1).double()) / index.shape[1:].numel()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from salsanity.errors import SimilarityError
-from salsanity.similarity.batches import in_threads, pieces
+from salsanity.similarity.batches import extremes, in_threads, pieces, zeroed_
 from salsanity.similarity.protocol import Scores, View
 
 PERCENTILE: Final = 0.99
@@ -79,7 +79,7 @@ def check_images(view: View, *, name: str, side: int) -> None:
 
 def codes_of(rows: Tensor) -> Tensor:
     """Return why each row (B, n) has no similarity, as codes (B,) of `REASONS`, on its device."""
-    low, high = rows.aminmax(dim=1)
+    low, high = extremes(rows)
     codes = torch.where(low == high, CONSTANT, DEFINED)
     return torch.where(low.isfinite() & high.isfinite(), codes, NOT_FINITE)
 
@@ -137,14 +137,14 @@ def scaled(view: View, *, scaling: Scaling = "percentile") -> Scaled:
     signed = view.signed and scaling != "minmax"
     if scaling != "none":
         rows.clamp_(-1.0 if signed else 0.0, 1.0)
-    rows.masked_fill_(undefined[:, None], 0.0)
-    low, high = rows.aminmax(dim=1)
+    zeroed_(rows, undefined)
+    low, high = extremes(rows)
     codes = torch.where((low == high) & ~undefined, CLIPPED, codes)
     return Scaled(rows.view(view.values.shape), 2.0 if signed else 1.0, codes)
 
 
 def _shift_and_divisor(rows: Tensor, scaling: Scaling) -> tuple[Tensor, Tensor]:
-    low, high = rows.aminmax(dim=1)
+    low, high = extremes(rows)
     if scaling == "minmax":
         return low, high - low
     maximum = torch.maximum(low.abs(), high.abs())
