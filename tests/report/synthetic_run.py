@@ -64,6 +64,7 @@ class Recipe:
     gallery: int = 8
     side: int = 32
     channels: int = 1
+    similarities: tuple[str, ...] = SIMILARITIES
     mode: str = "all"
     order: str = "top_down"
     init: str = "module"
@@ -149,7 +150,7 @@ def _spec(recipe: Recipe) -> dict[str, Any]:
             "integrated_gradients": {"steps": 50, "baseline": "zeros"},
         },
         "controls": list(CONTROLS),
-        "similarities": list(SIMILARITIES),
+        "similarities": list(recipe.similarities),
         "views": list(VIEWS),
         "order": recipe.order,
         "stages_mode": recipe.mode,
@@ -246,7 +247,7 @@ def _cascade_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
     for method in (*recipe.methods, *CONTROLS):
         ceiling = 0.85 if method in NOISY else 1.0
         for view in VIEWS:
-            for similarity in SIMILARITIES:
+            for similarity in recipe.similarities:
                 chance = CHANCE[similarity] * (1.0 if view == "absolute" else 0.1)
                 cell = (method, view, similarity)
                 rows += _self_rows(rng, recipe, spec, cell, ceiling)
@@ -298,7 +299,7 @@ def _label_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
     rows: list[tuple[Any, ...]] = []
     for method in (*recipe.methods, *CONTROLS):
         for view in VIEWS:
-            for similarity in SIMILARITIES:
+            for similarity in recipe.similarities:
                 chance = CHANCE[similarity] * (1.0 if view == "absolute" else 0.1)
                 honest = 1.0 if method in ("edge", "input") else 0.7 + 0.2 * (view == "absolute")
                 left = chance + kept(method, view, 1.0) * (honest - chance)
@@ -373,7 +374,7 @@ def _with_headline(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cascade_verdicts(recipe: Recipe) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for method in (*recipe.methods, *CONTROLS):
-        cells = [_cell(recipe, method, v, s) for v in VIEWS for s in SIMILARITIES]
+        cells = [_cell(recipe, method, v, s) for v in VIEWS for s in recipe.similarities]
         rows += _with_headline(cells)
     return rows
 

@@ -35,6 +35,9 @@ class GalleryImage:
     name: str
     target: str
     label: str | None
+    size: tuple[int, int]
+    """Height and width of the image."""
+
     keys: frozenset[str]
 
     def photo(self) -> np.ndarray:
@@ -255,13 +258,13 @@ def _gallery_image(path: Path) -> GalleryImage | None:
     try:
         with safe_open(path, framework="np") as file:
             keys, about = frozenset(file.keys()), file.metadata() or {}
-            flat = "photo" not in keys or len(file.get_slice("photo").get_shape()) != 3
+            shape = file.get_slice("photo").get_shape() if "photo" in keys else []
     except (SafetensorError, OSError) as error:
         raise StoreError(
             f"expected a gallery file at {path}, got: {error}; "
             "delete it to build the report without it"
         ) from error
-    if flat:
+    if len(shape) != 3:
         return None
     return GalleryImage(
         path=path,
@@ -269,5 +272,6 @@ def _gallery_image(path: Path) -> GalleryImage | None:
         name=about.get("name", path.stem),
         target=about.get("target_name") or about.get("target", "unknown"),
         label=about.get("label") or None,
+        size=(shape[1], shape[2]),
         keys=keys,
     )

@@ -12,7 +12,7 @@ from salsanity.report.terms import listed, method_name, printable
 ORDER = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNINFORMATIVE)
 SAYS = {
     Outcome.PASS: ("depends on what it learned", "depend on what it learned"),
-    Outcome.FAIL: ("does not notice", "do not notice"),
+    Outcome.FAIL: ("hardly depends on what it learned", "hardly depend on what it learned"),
     Outcome.INCONCLUSIVE: ("is undecided", "are undecided"),
     Outcome.UNINFORMATIVE: ("cannot be judged here", "cannot be judged here"),
 }
@@ -38,7 +38,8 @@ def answer(run: Run) -> str:
     groups = by_outcome(run)
     if not groups:
         return "No method was judged."
-    parts = [_clause(outcome, groups[outcome]) for outcome in ORDER if outcome in groups]
+    subject = "what the labels mean" if run.is_labels else "what it learned"
+    parts = [_clause(outcome, groups[outcome], subject) for outcome in ORDER if outcome in groups]
     count = sum(len(names) for names in groups.values())
     opening = "The one method tried" if count == 1 else f"Of {count} methods"
     text = f"{opening} on {printable(run.model_name)}: {'; '.join(parts)}."
@@ -60,9 +61,10 @@ def tally(run: Run) -> list[tuple[Outcome, int]]:
     return [(outcome, counts[outcome]) for outcome in ORDER if counts[outcome]]
 
 
-def _clause(outcome: Outcome, names: list[str]) -> str:
+def _clause(outcome: Outcome, names: list[str], subject: str) -> str:
     one, many = SAYS[outcome]
-    return f"{len(names)} {one if len(names) == 1 else many} ({outcome}: {listed(names)})"
+    says = (one if len(names) == 1 else many).replace("what it learned", subject)
+    return f"{len(names)} {says} ({outcome}: {listed(names)})"
 
 
 def distrust(run: Run) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -76,8 +76,7 @@ def album(run: Run, *, budget: int = BUDGET) -> Album | None:
     methods = [m for m in (*run.methods, *run.controls) if _kept(shown, m, run.states)]
     states = [s for s in run.states if any(_kept([i], m, [s]) for i in shown for m in methods)]
     side, count = _affordable(run, shown, methods, states, budget)
-    photo = shown[0].photo().shape
-    height, width = fitted((photo[1], photo[2]), side)
+    height, width = fitted(shown[0].size, side)
     return Album(
         pictures=[
             _picture(run, k, image, methods, states, side) for k, image in enumerate(shown[:count])
@@ -85,7 +84,7 @@ def album(run: Run, *, budget: int = BUDGET) -> Album | None:
         methods=methods,
         states=states,
         size=(width, height),
-        original=(photo[2], photo[1]),
+        original=shown[0].size[::-1],
         left_out=len(shown) - count,
     )
 
@@ -100,21 +99,24 @@ def _affordable(
     """Return the largest side that fits the budget, and how many images then fit."""
     cells = [(i, m, s) for i in shown for m in methods for s in states if i.has(m, s)]
     sample = cells[:: max(1, len(cells) // SAMPLES)]
-    native = max(shown[0].photo().shape[1:])
+    native = max(shown[0].size)
     sides = sorted({min(side, native) for side in SIDES}, reverse=True)
     count, cost = len(cells) * len(run.views), 0.0
     for side in sides:
-        sizes = [len(_tile(i, m, s, v, side)) for i, m, s in sample for v in run.views]
+        drawn = [_tiles(i, m, s, run.views, side) for i, m, s in sample]
+        sizes = [len(tile) for tiles in drawn for tile in tiles.values()]
         cost = (float(np.mean(sizes)) * 4 / 3 + AROUND) * count
         if cost <= budget:
             return side, len(shown)
     return sides[-1], max(1, int(len(shown) * budget / cost))
 
 
-def _tile(image: GalleryImage, method: str, state: str, view: str, side: int) -> bytes:
-    shape = image.photo().shape
-    values = small_view(image.map(method, state), view, like=(shape[1], shape[2]), side=side)
-    return map_png(values, view)
+def _tiles(
+    image: GalleryImage, method: str, state: str, views: Sequence[str], side: int
+) -> dict[str, bytes]:
+    """Return one map as a file for each view."""
+    values = image.map(method, state)
+    return {v: map_png(small_view(values, v, like=image.size, side=side), v) for v in views}
 
 
 def _picture(
@@ -125,10 +127,15 @@ def _picture(
     states: list[str],
     side: int,
 ) -> Picture:
-    tiles = {
-        view: [(m, list(_row(image, m, states, view, side))) for m in methods]
-        for view in reversed(run.views)
-    }
+    views = list(reversed(run.views))
+    tiles: dict[str, list[tuple[str, list[str | None]]]] = {view: [] for view in views}
+    for method in methods:
+        kept = [
+            _tiles(image, method, s, views, side) if image.has(method, s) else {} for s in states
+        ]
+        for view in views:
+            row = [data_uri(tile[view]) if tile else None for tile in kept]
+            tiles[view].append((method, row))
     return Picture(
         number=number,
         image=image.image,
@@ -138,14 +145,6 @@ def _picture(
         photo=data_uri(photo_file(image.photo())),
         tiles=tiles,
     )
-
-
-def _row(
-    image: GalleryImage, method: str, states: list[str], view: str, side: int
-) -> Iterator[str | None]:
-    for state in states:
-        has = image.has(method, state)
-        yield data_uri(_tile(image, method, state, view, side)) if has else None
 
 
 def readings(run: Run, shown: Album) -> Readings:

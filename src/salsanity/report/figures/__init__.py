@@ -9,13 +9,21 @@ from typing import Any, Final
 from matplotlib.figure import Figure
 
 from salsanity.errors import UsageError
-from salsanity.report.figures.grids import cascade_figure, methods_figure
+from salsanity.report.figures.grids import methods_figure, states_figure
 from salsanity.report.figures.labels import bars_figure, labels_figure
 from salsanity.report.figures.lines import curves_figure
 from salsanity.report.figures.style import save
 from salsanity.report.folder import Run, inside, read_run
 
 __all__ = ["KINDS", "figure", "write_figures"]
+
+
+def cascade_figure(run: Run, **options: Any) -> Figure:
+    """Draw methods by stages for one image: the cascade (P, figure 2)."""
+    kind = _grid_kind(run)
+    if kind != "cascade":
+        raise UsageError(f"expected a run of the cascade, got another one; ask for {kind}")
+    return states_figure(run, **options)
 
 
 def independent_figure(run: Run, **options: Any) -> Figure:
@@ -25,7 +33,7 @@ def independent_figure(run: Run, **options: Any) -> Figure:
             f"expected a run with --order independent, got {run.spec.get('order')}; "
             "ask for cascade, or run the check with that order"
         )
-    return cascade_figure(run, **options)
+    return states_figure(run, **options)
 
 
 KINDS: Final[dict[str, Callable[..., Figure]]] = {
@@ -38,12 +46,13 @@ KINDS: Final[dict[str, Callable[..., Figure]]] = {
 }
 
 
-def figure(run: Run, kind: str = "cascade", **options: Any) -> Figure:
-    """Return one of the paper's figures, to be restyled or saved.
+def figure(run: Run, kind: str | None = None, **options: Any) -> Figure:
+    """Return one of the paper's figures, to be restyled or saved; without a kind, its grid of maps.
 
     `methods` P fig. 1, `cascade` fig. 2, `independent` fig. 3, `curves` fig. 4, `labels` and
     `bars` figs. 5 and 6. Options: view, similarity, image, images, methods, as the kind has them.
     """
+    kind = kind or _grid_kind(run)
     if kind not in KINDS:
         raise UsageError(f"expected a kind of figure among {', '.join(KINDS)}, got {kind!r}")
     return KINDS[kind](run, **options)
@@ -69,7 +78,7 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
     if run.gallery:
         for view in run.views:
             yield f"methods-{view}", figure(run, "methods", view=view)
-            kind = "labels" if run.is_labels else _grid_kind(run)
+            kind = _grid_kind(run)
             yield f"{kind}-{view}", figure(run, kind, view=view)
     if not len(run.scores):
         return
@@ -83,6 +92,8 @@ def _figures(run: Run) -> Iterator[tuple[str, Figure]]:
 
 
 def _grid_kind(run: Run) -> str:
+    if run.is_labels:
+        return "labels"
     return "independent" if run.spec.get("order") == "independent" else "cascade"
 
 

@@ -54,14 +54,14 @@ def methods_figure(
         return _drawn(grid, view, photos=shown, foot=_scaling(view))
 
 
-def cascade_figure(
+def states_figure(
     run: Run,
     *,
     view: str = "absolute",
     image: int = 0,
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw methods by stages for one image: the cascade (P, figure 2)."""
+    """Draw methods by stages, or by networks, for one image."""
     shown = pictured(run, image)
     chosen = list(methods) if methods else [*run.methods, *run.controls]
     kept = [m for m in chosen if any(shown.has(m, s) for s in run.states)]
@@ -99,7 +99,7 @@ def _scaling(view: str) -> str:
 
 def _drawn(grid: Grid, view: str, *, photos: Sequence[GalleryImage], foot: str) -> Figure:
     """Lay the maps out as one mosaic of scaled values, so that one colour map serves them all."""
-    height, width = _cell_pixels(photos[0])
+    height, width = fitted(photos[0].size, SIDE)
     unit = CELL / max(height, width)
     ch, cw = height * unit, width * unit
     beside = len(photos) == len(grid.rows)
@@ -118,11 +118,6 @@ def _drawn(grid: Grid, view: str, *, photos: Sequence[GalleryImage], foot: str) 
         _photo(figure, photo, (0.1, bottom, cw, ch), titled=not beside)
     figure.text(0.1 / w, 0.1 / h, foot, color=MUTED, fontsize=6.5)
     return figure
-
-
-def _cell_pixels(image: GalleryImage) -> tuple[int, int]:
-    shape = image.photo().shape
-    return fitted((shape[1], shape[2]), SIDE)
 
 
 def _heading_height(columns: Sequence[str]) -> float:
@@ -148,13 +143,14 @@ def _mosaic(axes: Axes, grid: Grid, view: str, size: tuple[int, int]) -> None:
 
 def _values(cell: tuple[GalleryImage, str, str], view: str) -> np.ndarray:
     image, method, state = cell
-    shape = image.photo().shape
-    return small_view(image.map(method, state), view, like=(shape[1], shape[2]), side=SIDE)
+    return small_view(image.map(method, state), view, like=image.size, side=SIDE)
 
 
 def _show(axes: Axes, canvas: np.ndarray, holes: np.ndarray, view: str) -> None:
     """Draw the values; gaps are clear, undefined pixels have their own colour."""
-    colours = colormaps[COLOUR_MAPS[view]].with_extremes(bad=tuple(c / 255 for c in UNDEFINED))
+    colours = colormaps[COLOUR_MAPS[view]].with_extremes(
+        bad="#{:02x}{:02x}{:02x}".format(*UNDEFINED)
+    )
     low = -1.0 if view == "signed" else 0.0
     shown = axes.imshow(
         canvas, cmap=colours, vmin=low, vmax=1.0, aspect="auto", interpolation="nearest"

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from salsanity.errors import UsageError
-from salsanity.report.figures.grids import cascade_figure
+from salsanity.report.figures.grids import states_figure
 from salsanity.report.figures.style import BLUE, INK, MUTED, ORANGE, styled
 from salsanity.report.folder import Run
 from salsanity.report.terms import method_name, similarity_name
@@ -17,7 +17,7 @@ from salsanity.report.terms import method_name, similarity_name
 def labels_figure(run: Run, *, view: str = "absolute", image: int = 0) -> Figure:
     """Draw the maps of networks trained on true and on permuted labels, for one image."""
     _require_labels(run)
-    return cascade_figure(run, view=view, image=image)
+    return states_figure(run, view=view, image=image)
 
 
 def bars_figure(run: Run, *, similarity: str | None = None) -> Figure:

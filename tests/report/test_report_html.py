@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import shutil
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from synthetic_run import SCRIPT, Recipe, write_cascade
+
+from salsanity.errors import StoreError
+from salsanity.report import notebook_html, read_run, write_report
+from salsanity.report.html import render
+from salsanity.report.terms import TERMS
+from salsanity.report.tiles import album
+
+
+class Page(HTMLParser):
+    """Collects elements with their attributes, and the text of scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.raw: dict[str, list[str]] = {"script": [], "style": []}
+        self.text: list[str] = []
+        self._inside: str | None = None
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag if tag in self.raw else None
+        if self._inside:
+            self.raw[tag].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = None
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.raw[self._inside][-1] += data
+        else:
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def text(cascade: Path) -> str:
+    return render(read_run(cascade))
+
+
+@pytest.fixture(scope="module")
+def page(text: str) -> Page:
+    return Page(text)
+
+
+def check_closed(page: Page) -> None:
+    """Nothing on the page leads anywhere else, and only our own script can run."""
+    handlers = [a for _, attrs in page.elements for a in attrs if a.startswith("on")]
+    assert handlers == []
+    for _, attrs in page.elements:
+        for name in ("src", "href", "srcset", "action", "data", "poster"):
+            target = attrs.get(name) or "#"
+            assert target.startswith(("#", "data:")), target
+        assert "style" not in attrs
+    kinds = Counter(attrs.get("type") for attrs in page.all("script"))
+    assert kinds[None] == 1
+    assert set(kinds) <= {None, "application/json"}
+    assert not page.all("iframe") + page.all("object") + page.all("embed") + page.all("form")
+    for style in page.raw["style"]:
+        assert "url(" not in style
+        assert "@import" not in style
+
+
+def test_the_page_is_closed(page: Page) -> None:
+    check_closed(page)
+
+
+@pytest.mark.parametrize(
+    "hole",
+    [
+        "<img src=x onerror=alert(1)>",
+        SCRIPT,
+        '<a href="https://example.org">x</a>',
+        "<p style='color:red'>",
+    ],
+)
+def test_twin_a_hole_is_noticed(text: str, hole: str) -> None:
+    with pytest.raises(AssertionError):
+        check_closed(Page(text.replace("</main>", f"{hole}</main>")))
+
+
+def test_hostile_names_are_shown_as_text(page: Page) -> None:
+    text = "".join(page.text)
+    assert SCRIPT in text
+    assert '"><img src=x onerror=alert(1)>.png' in text
+    assert "../../etc/passwd" in text
+
+
+def test_the_policy_fits_the_page(page: Page) -> None:
+    policy = next(
+        a["content"] for a in page.all("meta") if a.get("http-equiv") == "Content-Security-Policy"
+    )
+    assert policy is not None
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    own = [page.raw["style"][0], page.raw["script"][-1]]
+    for text in own:
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"'sha256-{digest}'" in policy
+
+
+def test_sections_stand_in_their_order(page: Page) -> None:
+    ids = [a["id"] for a in page.all("section")]
+    expected = ["verdicts", "controls", "part1-maps", "part1-curves", "how", "limits", "terms"]
+    assert ids == expected
+
+
+def test_every_picture_and_chart_has_words(page: Page) -> None:
+    for image in page.all("img"):
+        assert "data-still" in image or "data-moving" in image or image["alt"]
+    for chart in page.all("svg"):
+        assert chart.get("aria-label") or chart.get("aria-hidden") == "true"
+
+
+def test_every_id_is_unique_and_every_reference_leads_somewhere(page: Page) -> None:
+    ids = Counter(a["id"] for _, a in page.elements if "id" in a)
+    assert max(ids.values()) == 1
+    for _, attrs in page.elements:
+        if (attrs.get("href") or "").startswith("#"):
+            assert attrs["href"][1:] in ids
+        if "aria-describedby" in attrs:
+            assert attrs["aria-describedby"] in ids
+
+
+def test_every_term_is_explained_once(page: Page) -> None:
+    text = "".join(page.text)
+    for explanation in TERMS.values():
+        assert explanation in text
+
+
+def test_the_limits_are_stated(page: Page) -> None:
+    text = " ".join("".join(page.text).split())
+    for words in ("falsifies", "does not rank", "Adebayo et al. 2018", "Binder et al. 2023"):
+        assert words in text
+
+
+def test_numbers_of_the_verdicts_are_on_the_page(cascade: Path, page: Page) -> None:
+    text = "".join(page.text)
+    for verdict in read_run(cascade).verdicts:
+        if verdict.method == "guided_backprop" and verdict.view:
+            assert f"{verdict.retained_full:.2f}" in text
+            assert f"{verdict.retained_half:.2f}" in text
+
+
+def check_alarm(text: str) -> None:
+    assert "This run cannot be trusted." in text
+    assert text.index("This run cannot be trusted.") < text.index('id="verdicts"')
+
+
+def test_a_failed_control_raises_a_banner_before_the_verdicts(distrusted: Path) -> None:
+    check_alarm(render(read_run(distrusted)))
+
+
+def test_twin_a_trusted_run_has_no_banner(text: str) -> None:
+    with pytest.raises(AssertionError):
+        check_alarm(text)
+
+
+def test_a_paper_sized_run_stays_under_15_megabytes(tmp_path: Path) -> None:
+    folder = write_cascade(tmp_path, Recipe(images=8, draws=1, side=64, grain=1.0))
+    size = write_report(folder).stat().st_size
+    assert size < 15_000_000
+    assert size > 5_000_000, "maps could be larger than they are"
+
+
+def test_maps_shrink_before_images_are_left_out(cascade: Path) -> None:
+    run = read_run(cascade)
+    whole, less, least = (album(run, budget=b) for b in (10**7, 300_000, 40_000))
+    assert whole is not None
+    assert less is not None
+    assert least is not None
+    assert whole.size == (28, 28)
+    assert (len(whole.pictures), whole.left_out) == (3, 0)
+    assert len(less.pictures) <= 3
+    assert len(least.pictures) == 1
+    assert least.left_out == 2
+
+
+def test_the_report_is_the_same_every_time_and_leaves_nothing_behind(
+    plain: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(plain, tmp_path / "run"))
+    before = {p.name for p in folder.iterdir()}
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+    assert {p.name for p in folder.iterdir()} == before | {"report.html"}
+
+
+def test_a_linked_report_is_replaced_not_followed(plain: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain, tmp_path / "run"))
+    outside = tmp_path / "outside.html"
+    outside.write_text("mine")
+    (folder / "report.html").symlink_to(outside)
+    write_report(folder)
+    assert outside.read_text() == "mine"
+    assert not (folder / "report.html").is_symlink()
+
+
+def test_a_report_can_go_elsewhere(plain: Path, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "page.html"
+    assert write_report(plain, out=target) == target
+    assert target.read_text().startswith("<!doctype html>")
+
+
+def test_a_folder_that_is_no_run_leaves_no_report(tmp_path: Path) -> None:
+    with pytest.raises(StoreError):
+        write_report(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_gallery_or_scores_still_has_a_report(tmp_path: Path) -> None:
+    folder = write_cascade(tmp_path, Recipe(stages=("fc",), images=4, gallery=0, side=8))
+    shutil.rmtree(folder / "scores")
+    for name in ("gates.json", "coverage.json"):
+        (folder / name).unlink()
+    ids = [a["id"] for a in Page(render(read_run(folder))).all("section")]
+    assert ids == ["verdicts", "controls", "how", "limits", "terms"]
+
+
+def test_both_checks_share_a_page(cascade: Path, labels: Path) -> None:
+    page = Page(render(read_run(labels), read_run(cascade)))
+    ids = [a["id"] for a in page.all("section")]
+    assert ids[2:6] == ["part1-maps", "part1-curves", "part2-maps", "part2-bars"]
+    check_closed(page)
+    assert not re.search("part3", "".join(page.text))
+
+
+def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> None:
+    fragment = notebook_html(read_run(cascade))
+    assert SCRIPT not in fragment
+    assert "&lt;script&gt;" in fragment
+    assert fragment.count("<tr>") == 11
+    assert "cannot be trusted" in notebook_html(read_run(distrusted))
