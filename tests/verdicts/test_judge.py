@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 
 import numpy as np
@@ -234,11 +235,11 @@ def test_accuracy_gate():
 
 def test_gates_cover_the_methods_that_they_name_and_never_controls():
     frame = joined([two_stages(0.05), two_stages(0.05, method="noise")])
-    for gate in (Gate("no", methods=("vargrad",)), Gate("no", methods=("gradient",))):
+    for gate in (Gate("no"), Gate("no", methods=("vargrad",)), Gate("no", methods=("gradient",))):
         found = verdicts_of(frame, controls=("noise",), gates=(gate,))
         by = {v.method: v.outcome for v in found if v.view is None}
         assert by["noise"] is PASS
-        assert by["gradient"] is (INCONCLUSIVE if gate.methods == ("gradient",) else PASS)
+        assert by["gradient"] is (PASS if gate.methods == ("vargrad",) else INCONCLUSIVE)
 
 
 # headlines
@@ -279,6 +280,11 @@ def test_PASS_needs_every_informative_cell():
     top = headline_of(frame)
     assert top.outcome is PASS
     assert top.reason.startswith("all 2 cells pass; the most that stays: absolute SSIM retains")
+
+
+def test_FAIL_is_worse_than_INCONCLUSIVE():
+    frame = method_frame({("signed", "spearman"): 0.2, ("absolute", "hog"): 0.6})
+    assert [v.outcome for v in verdicts_of(frame)] == [FAIL, INCONCLUSIVE, FAIL]
 
 
 def test_uninformative_cells_neither_pass_nor_hide_the_others():
@@ -348,6 +354,19 @@ def test_a_cell_that_Holm_spares_says_so():
     frame = joined([two_stages(barely_above()), *cells])
     cell = next(v for v in verdicts_of(frame) if v.similarity == "spearman")
     assert "not after Holm's correction" in cell.reason
+
+
+def test_the_advice_is_for_the_corrected_level():
+    """Among five cells, ten questions, more is needed than the cell alone would need."""
+    barely = around(0.27, spread=0.08, seed=0)
+    others = [two_stages(0.1, 0.3, similarity=s) for s in ("ssim", "hog", "pearson", "cosine")]
+
+    def draws_wanted(frame):
+        cell = next(v for v in verdicts_of(frame) if v.similarity == "spearman")
+        return int(re.search(r"(\d+) more draws", cell.reason)[1])
+
+    alone = draws_wanted(two_stages(barely))
+    assert draws_wanted(joined([two_stages(barely), *others])) > alone
 
 
 # dominated by the input
