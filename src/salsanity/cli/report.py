@@ -17,6 +17,6 @@ def report(
     from salsanity.report import write_figures, write_report
 
     if other is None:
-        write_figures(folder)
+        write_figures(folder, formats=("png", "pdf", "svg"))
     typer.echo(str(write_report(folder, out, other=other)))
     return 0

@@ -164,5 +164,5 @@ def equal_maps(scores: pd.DataFrame, methods: Sequence[str]) -> list[list[str]]:
 def draw_report(folder: Path, narrator: Narrator) -> None:
     """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them."""
     narrator.say("Drawing the figures and the report.")
-    write_figures(folder)
+    write_figures(folder, formats=("png",))
     write_report(folder)
