@@ -5,10 +5,14 @@ import hashlib
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from synthetic_run import SCRIPT, Recipe, write_cascade
 
 from salsanity.errors import StoreError
@@ -238,6 +242,27 @@ def test_both_checks_share_a_page(cascade: Path, labels: Path) -> None:
     assert ids[2:6] == ["part1-maps", "part1-curves", "part2-maps", "part2-bars"]
     check_closed(page)
     assert not re.search("part3", "".join(page.text))
+
+
+def test_flat_and_missing_maps_are_named(plain: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(plain, tmp_path / "run"))
+    path = read_run(folder).gallery[0].path
+    with safe_open(path, framework="np") as file:
+        about = file.metadata()
+        kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    kept["maps/gradient/trained"] = np.zeros_like(kept["maps/gradient/trained"])
+    del kept["maps/gradient/conv"]
+    save_file(kept, path, metadata=about)
+    text = render(read_run(folder))
+    assert text.count(">flat</span>") == 2  # one for each view
+    assert text.count(">none</span>") == 2
+
+
+def test_an_interval_beyond_the_scale_is_marked(plain: Path) -> None:
+    run = read_run(plain)
+    wide = tuple(replace(v, retained_full_ci=(-0.5, 1.5)) for v in run.verdicts)
+    assert 'class="more"' not in render(run)
+    assert "goes on beyond the scale" in render(replace(run, verdicts=wide))
 
 
 def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> None:

@@ -11,6 +11,7 @@ from salsanity.report.pictures import (
     UNDEFINED,
     data_uri,
     fitted,
+    is_flat,
     map_png,
     photo_file,
     resized,
@@ -68,6 +69,15 @@ def test_absolute_maps_run_from_white_to_black() -> None:
     assert (np.diff(brightness) <= 0).all()
     assert brightness[0] == 3 * 255
     assert brightness[-1] == 0
+
+
+def test_maps_with_one_value_everywhere_are_flat() -> None:
+    assert is_flat(np.full((2, 3, 3), 4.0), "signed")
+    assert not is_flat(np.array([[[0.0, 1e-9]]]), "signed")
+    assert not is_flat(np.array([[[np.nan, 0.0]]]), "signed")
+    two_signs = np.array([[[1.0, 2.0]], [[-1.0, -2.0]]])
+    assert is_flat(two_signs, "signed")
+    assert not is_flat(two_signs, "absolute")
 
 
 def test_undefined_pixels_have_a_colour_of_their_own() -> None:

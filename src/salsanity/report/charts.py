@@ -33,8 +33,9 @@ class Lane:
     low: float
     high: float
     line: float
-    beyond: bool
-    """Whether a part lies outside of what is drawn."""
+    below: bool
+    above: bool
+    """Whether the interval goes on beyond what is drawn."""
 
 
 def lanes(run: Run, cell: Verdict) -> list[Lane]:
@@ -63,7 +64,8 @@ def _lane(stage: str, value: float, interval: tuple[float, float], limit: float)
         low=bar_x(low),
         high=bar_x(high),
         line=bar_x(limit),
-        beyond=not BAR_DOMAIN[0] <= low <= high <= BAR_DOMAIN[1],
+        below=low < BAR_DOMAIN[0],
+        above=high > BAR_DOMAIN[1],
     )
 
 
@@ -143,7 +145,7 @@ def _group(run: Run, part: pd.DataFrame, view: str, similarity: str) -> CurveGro
 
 
 def _floor(part: pd.DataFrame) -> float:
-    columns = ["S", "C", "S_low"]
+    columns = ["S", "C"]
     return min(0.0, max(-1.0, math.floor(float(part[columns].min().min()) * 5) / 5))
 
 

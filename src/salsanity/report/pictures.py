@@ -27,6 +27,12 @@ def view_of(values: np.ndarray, view: str) -> np.ndarray:
     return total
 
 
+def is_flat(values: np.ndarray, view: str) -> bool:
+    """Say whether a view of a map has one value everywhere: no similarity is defined then."""
+    flat = view_of(values, view)
+    return bool(np.isfinite(flat).all() and np.ptp(flat) == 0)
+
+
 def scaled(values: np.ndarray, view: str) -> np.ndarray:
     """Divide by the 99th percentile of the absolute values (the maximum where that is 0) and clip.
 
@@ -56,11 +62,8 @@ def fitted(shape: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def small_view(values: np.ndarray, view: str, *, like: tuple[int, int], side: int) -> np.ndarray:
-    """Return a scaled view of a map, at most `side` pixels; coarser maps are brought up first."""
-    flat = view_of(values, view)
-    if flat.shape[0] < like[0] or flat.shape[1] < like[1]:
-        flat = resized(flat, *like)
-    return scaled(resized(flat, *fitted(like, side)), view)
+    """Return a scaled view of a map of an image of size `like`, at most `side` pixels large."""
+    return scaled(resized(view_of(values, view), *fitted(like, side)), view)
 
 
 @cache

@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from salsanity.report.folder import GalleryImage, Run
-from salsanity.report.pictures import data_uri, fitted, map_png, photo_file, small_view
+from salsanity.report.pictures import data_uri, fitted, is_flat, map_png, photo_file, small_view
 from salsanity.report.terms import method_name, printable, state_name
 
 BUDGET: Final = 11_000_000
@@ -17,6 +17,7 @@ BUDGET: Final = 11_000_000
 
 SIDES: Final = (128, 112, 96, 80, 72, 64, 56, 48, 40, 32)
 SAMPLES: Final = 24
+FLAT: Final = "flat"
 AROUND: Final = 150
 """Bytes of markup around a map."""
 
@@ -34,7 +35,7 @@ class Picture:
     label: str | None
     photo: str
     tiles: dict[str, list[tuple[str, list[str | None]]]]
-    """View to rows of (method, one data URI per state, or None where there is no map)."""
+    """View to rows of (method, tiles by state): a data URI, `FLAT`, or None where there is no map."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _affordable(
     """Return the largest side that fits the budget, and how many images then fit."""
     cells = [(i, m, s) for i in shown for m in methods for s in states if i.has(m, s)]
     sample = cells[:: max(1, len(cells) // SAMPLES)]
-    native = max(shown[0].size)
+    native = min(max(shown[0].size), max(max(i.map(m, s).shape[1:]) for i, m, s in sample))
     sides = sorted({min(side, native) for side in SIDES}, reverse=True)
     count, cost = len(cells) * len(run.views), 0.0
     for side in sides:
@@ -116,7 +117,17 @@ def _tiles(
 ) -> dict[str, bytes]:
     """Return one map as a file for each view."""
     values = image.map(method, state)
-    return {v: map_png(small_view(values, v, like=image.size, side=side), v) for v in views}
+    return {
+        v: b""
+        if is_flat(values, v)
+        else map_png(small_view(values, v, like=image.size, side=side), v)
+        for v in views
+    }
+
+
+def _shown(tile: bytes | None) -> str | None:
+    """Return a tile as a data URI; `FLAT` for a constant map, which would look like no map."""
+    return None if tile is None else data_uri(tile) if tile else FLAT
 
 
 def _picture(
@@ -134,7 +145,7 @@ def _picture(
             _tiles(image, method, s, views, side) if image.has(method, s) else {} for s in states
         ]
         for view in views:
-            row = [data_uri(tile[view]) if tile else None for tile in kept]
+            row = [_shown(tile.get(view)) for tile in kept]
             tiles[view].append((method, row))
     return Picture(
         number=number,

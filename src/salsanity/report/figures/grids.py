@@ -133,12 +133,23 @@ def _mosaic(axes: Axes, grid: Grid, view: str, size: tuple[int, int]) -> None:
     holes = np.ones(canvas.shape, dtype=bool)
     for r, row in enumerate(grid.cells):
         for c, cell in enumerate(row):
-            if cell is not None:
-                y, x = r * step_y + gap_y // 2, c * step_x + gap_x // 2
-                canvas[y : y + height, x : x + width] = _values(cell, view)
-                holes[y : y + height, x : x + width] = False
+            y, x = r * step_y + gap_y // 2, c * step_x + gap_x // 2
+            centre = x + width / 2, y + height / 2
+            if cell is None:
+                _note(axes, centre, "none")
+                continue
+            values = _values(cell, view)
+            canvas[y : y + height, x : x + width] = values
+            holes[y : y + height, x : x + width] = False
+            if np.isfinite(values).all() and np.ptp(values) == 0:
+                _note(axes, centre, "flat")
     _show(axes, canvas, holes, view)
     axes.set_frame_on(False)
+
+
+def _note(axes: Axes, at: tuple[float, float], text: str) -> None:
+    """Say why a cell is empty: no map, or a map with one value everywhere."""
+    axes.text(*at, text, ha="center", va="center", color=MUTED, fontsize=6.5)
 
 
 def _values(cell: tuple[GalleryImage, str, str], view: str) -> np.ndarray:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any, Final
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from salsanity.errors import UsageError
-from salsanity.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, styled
+from salsanity.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, blank_axes, styled
 from salsanity.report.folder import Run
 from salsanity.report.terms import method_name, printable, similarity_name
 
 PANEL: Final = (1.75, 1.5)
 """Inches of a panel with its share of the space between."""
 
+GAP: Final = (0.2, 0.35)
 LEFT: Final = 0.55
-TOP: Final = 0.5
-BOTTOM: Final = 0.75
+TOP: Final = 0.55
+BOTTOM: Final = 0.45
 
 
 def curves_figure(
@@ -44,23 +44,20 @@ def curves_figure(
 def _panels(
     run: Run, table: pd.DataFrame, methods: list[str], view: str, similarity: str, columns: int
 ) -> Figure:
+    """Place the panels by hand: layouts and shared axes take most of a second each."""
     columns = min(columns, len(methods))
     rows = math.ceil(len(methods) / columns)
-    width, height = PANEL[0] * columns + LEFT, PANEL[1] * rows + TOP + BOTTOM
+    width, height = PANEL[0] * columns + LEFT + 0.1, PANEL[1] * rows + TOP + BOTTOM
     figure = Figure(figsize=(width, height))
-    # set by hand: a constrained layout draws everything twice and takes minutes for many panels
-    places = {"left": LEFT / width, "right": 1 - 0.1 / width, "wspace": 0.12, "hspace": 0.32}
-    places |= {"bottom": BOTTOM / height, "top": 1 - TOP / height}
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    figure.subplots_adjust(**places)
-    low = min(0.0, math.floor(table["S"].min() * 10) / 10)
-    for axes, method in zip(grid.flat, methods, strict=False):
+    low = min(0.0, math.floor(table[["S", "C"]].min().min() * 10) / 10)
+    for k, method in enumerate(methods):
+        row, column = divmod(k, columns)
+        bottom = height - TOP - (row + 1) * PANEL[1] + GAP[1]
+        inner = PANEL[0] - GAP[0], PANEL[1] - GAP[1]
+        axes = blank_axes(figure, LEFT + column * PANEL[0], bottom, *inner)
         curve_panel(axes, table[table["method"] == method].sort_values("stage_index"))
         axes.set_title(method_name(method))
-        axes.set_ylim(low - 0.03, 1.04)
-    for axes in grid.flat[len(methods) :]:
-        axes.set_visible(False)
-    _stage_ticks(run, grid, len(methods), columns)
+        _frame(axes, run, low, left=column == 0, lowest=k + columns >= len(methods))
     label = f"{similarity_name(similarity)}, {view} view"
     figure.text(0.08 / width, 0.5, label, rotation=90, va="center", fontsize=8)
     _key(figure)
@@ -69,30 +66,38 @@ def _panels(
 
 def curve_panel(axes: Axes, part: pd.DataFrame) -> None:
     """Draw one method: similarity with its interval, chance, and the ceiling."""
-    x, ceiling = part["stage_index"], float(part["A"].iloc[0])
+    x, ceiling = part["stage_index"], float(part["A"].mean())
     axes.axhline(ceiling, color=ORANGE, linewidth=0.9, linestyle=(0, (1, 1.4)))
     axes.plot(x, part["C"], color=GREY, linestyle=(0, (4, 2)), linewidth=1.2)
     axes.fill_between(x, part["S_low"], part["S_high"], color=BLUE, alpha=0.2, linewidth=0)
-    axes.errorbar(x, part["S"], _reach(part), fmt="none", ecolor=BLUE, elinewidth=0.7, capsize=1.2)
+    known = part[part["S_low"].notna()]  # one draw gives no interval
+    axes.vlines(known["stage_index"], known["S_low"], known["S_high"], color=BLUE, linewidth=0.7)
     axes.plot([0, *x], [ceiling, *part["S"]], color=BLUE, linewidth=1.3, marker=".", markersize=3)
-    axes.spines[["top", "right"]].set_visible(False)
 
 
-def _reach(part: pd.DataFrame) -> np.ndarray:
-    """Return the interval's distances below and above S; 0 where one draw gives no interval."""
-    ends = np.abs(np.stack([part["S"] - part["S_low"], part["S_high"] - part["S"]]))
-    reach: np.ndarray = np.nan_to_num(ends)
-    return reach
+def _frame(axes: Axes, run: Run, low: float, *, left: bool, lowest: bool) -> None:
+    """Give a panel the scale of all, and names at the outer edges only."""
+    last = len(run.stages)
+    axes.set_xlim(-0.04 * last, 1.04 * last)
+    axes.set_ylim(low - 0.03, 1.04)
+    rules = [value for value in (-1.0, -0.5, 0.0, 0.5, 1.0) if value >= low]
+    axes.hlines(rules, 0, last, color=GREY, linewidth=0.3, zorder=0)
+    if run.spec.get("half") in run.stages:
+        half = run.stages.index(run.spec["half"]) + 1
+        axes.axvline(half, color=GREY, linewidth=0.5, alpha=0.7, zorder=0)
+    axes.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    if left:
+        axes.set_yticks(rules)
+    if lowest:
+        _name_stages(axes, run)
 
 
-def _stage_ticks(run: Run, grid: object, count: int, columns: int) -> None:
-    """Name the stages under the lowest panel of each column."""
+def _name_stages(axes: Axes, run: Run) -> None:
+    """Name the stages, every second or third of them where there are many."""
     names = ["trained", *(printable(stage) for stage in run.stages)]
-    flat = list(grid.flat)  # type: ignore[attr-defined]
-    for k, axes in enumerate(flat[:count]):
-        step = max(1, math.ceil(len(names) / 9))
-        axes.set_xticks(range(0, len(names), step), names[::step], rotation=60, ha="right")
-        axes.tick_params(axis="x", labelbottom=k + columns >= count, labelsize=6)
+    short = [name if len(name) <= 14 else f"{name[:13]}…" for name in names]
+    step = max(1, math.ceil(len(names) / 9))
+    axes.set_xticks(range(0, len(names), step), short[::step], rotation=60, ha="right", fontsize=6)
 
 
 def _key(figure: Figure) -> None:
@@ -105,4 +110,11 @@ def _key(figure: Figure) -> None:
     figure.legend(
         handles=lines, loc="upper center", ncols=3, frameon=False, fontsize=6.5, labelcolor=INK
     )
-    figure.text(0.99, 0.012, "bands: 90 % intervals", ha="right", color=MUTED, fontsize=6)
+    figure.text(
+        0.99,
+        0.012,
+        "bands: 90 % intervals; upright line: half of the blocks randomised",
+        ha="right",
+        color=MUTED,
+        fontsize=6,
+    )

@@ -22,6 +22,7 @@ SETTINGS: Final[Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8.0,
     "axes.titlesize": 8.0,
+    "axes.titley": 1.03,
     "axes.labelsize": 8.0,
     "xtick.labelsize": 7.0,
     "ytick.labelsize": 7.0,
@@ -59,7 +60,10 @@ def save(figure: Figure, path: Path) -> Path:
     form = path.suffix.removeprefix(".")
     part = path.with_name(f".{path.name}.part")
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    with styled():
-        figure.savefig(part, format=form, dpi=200, metadata=undated[form])
-    part.replace(path)
+    try:
+        with styled():
+            figure.savefig(part, format=form, dpi=200, metadata=undated[form])
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
     return path

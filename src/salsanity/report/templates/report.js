@@ -39,7 +39,9 @@
       const row = grid.tBodies?.[0]?.rows[method.value] ?? grid.querySelector("tbody").rows[method.value];
       const heads = grid.querySelector("thead tr").cells;
       show(still, row.cells[1]);
-      root.querySelector("[data-nomap]").hidden = show(moving, row.cells[k + 1]);
+      const nomap = root.querySelector("[data-nomap]");
+      nomap.hidden = show(moving, row.cells[k + 1]);
+      nomap.textContent = nomap.hidden ? "" : row.cells[k + 1].textContent.trim();
       const name = heads[k + 1].textContent;
       root.querySelector("[data-state]").textContent = name;
       root.querySelector("[data-position]").textContent = `${k} of ${heads.length - 2}`;
