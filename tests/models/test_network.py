@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 import pytest
@@ -183,3 +184,62 @@ def test_wrappers_are_taken_off():
 
 def test_logits_in_takes_a_list():
     assert logits_in([torch.zeros(2, 3)]).shape == (2, 3)
+
+
+class Interrupted(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.armed = nn.Linear(64, 3), False
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.armed:
+            raise KeyboardInterrupt
+        return self.fc(x.relu_().flatten(1))
+
+
+def test_ctrl_c_in_the_forward_pass():
+    model = Interrupted()
+    model.armed = True
+    before, example = state(model), EXAMPLE.clone()
+    with pytest.raises(KeyboardInterrupt):
+        prepare(model, example)
+    assert state(model) == before
+    assert torch.equal(example, EXAMPLE)
+
+
+def test_a_network_that_changes_its_input_in_place():
+    example = EXAMPLE - 0.5
+    kept = example.clone()
+    prepare(Interrupted(), example)
+    assert torch.equal(example, kept)
+
+
+def test_random_forward_passes_leave_the_random_state():
+    class Noisy(Interrupted):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc((x + torch.randn_like(x)).flatten(1))
+
+    model, before = Noisy(), torch.get_rng_state()
+    prepare(model, EXAMPLE)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+def test_torchscript_is_refused():
+    class Scripted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = torch.jit.trace(nn.Linear(64, 3), torch.rand(2, 64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(x.flatten(1))
+
+    with pytest.raises(ModelError, match="TorchScript"):
+        prepare(Scripted(), EXAMPLE)
+
+
+def test_what_python_cannot_copy_is_named():
+    model = small_cnn()
+    model.lock = threading.Lock()
+    with pytest.raises(ModelError, match=r"Sequential cannot be copied .*lock"):
+        prepare(model, EXAMPLE)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from salsanity.errors import ModelError, UsageError
+from salsanity.models.load import load_model
 from salsanity.models.network import prepare
 from salsanity.randomizers.collapse import Probe, chosen, collapse_of, signal_health
 from salsanity.randomizers.draw import He, ModuleInit, TruncatedNormal
@@ -86,3 +89,34 @@ def test_named_initialisers_and_what_is_kept():
         chosen("fresh", network)
     with pytest.raises(UsageError, match="'best'"):
         chosen("best", network)
+
+
+def photographs(folder, count: int) -> torch.Tensor:
+    """The first photographs, short side 256, centre 224, in [0, 1]."""
+    images = []
+    for path in sorted(folder.glob("*.JPEG"))[:count]:
+        picture = Image.open(path).convert("RGB")
+        scale = 256 / min(picture.size)
+        picture = picture.resize(
+            [round(s * scale) for s in picture.size], Image.Resampling.BILINEAR
+        )
+        left, top = ((s - 224) // 2 for s in picture.size)
+        pixels = np.asarray(picture.crop((left, top, left + 224, top + 224)), dtype=np.float32)
+        images.append(torch.from_numpy(pixels / 255).permute(2, 0, 1))
+    return torch.stack(images)
+
+
+def test_the_real_googlenet_collapses_with_module_and_not_with_he(shared_data):
+    folder = shared_data / "imagenet"
+    loaded = load_model(
+        f"{folder / 'googlenet.py'}:googlenet", weights=folder / "googlenet.safetensors"
+    )
+    images = photographs(folder / "photographs", 8)
+    network = prepare(loaded.model, images[:1])
+    assert next(network.module.parameters()).dtype == torch.float32
+    full = full_of(stages_of(network.blocks))
+    probe = Probe(images.split(4), [full], [0])
+    assert "ratio" in collapse_of(network, ModuleInit(), probe)
+    assert collapse_of(network, He(), probe) is None
+    with torch.no_grad():
+        assert not signal_health(network.logits(images)).collapsed

@@ -179,7 +179,7 @@ class _Opener:
 
     def __init__(self, module: nn.Module, trace: Trace) -> None:
         self.modules = dict(module.named_modules())
-        self.serial = trace.serial
+        self.branching = trace.branching
         self.order = {name: i for i, name in enumerate(trace.calls)}
         self.layers = [layer for layer in trace.layers if _has_matrix(self.modules[layer])]
         self.closed = {
@@ -206,7 +206,7 @@ class _Opener:
         return type(self.modules[name]) not in self.closed and self._opens(name)
 
     def _opens(self, name: str) -> bool:
-        """A list, or a chain of children that has repeated blocks or hides a list of them."""
+        """Whether it is a list, or holds a list of repeated blocks and no branches or skips."""
         module = self.modules[name]
         if self.weights(name) < 2:
             return False
@@ -214,10 +214,7 @@ class _Opener:
             return True
         if type(module).forward is nn.Sequential.forward:
             return True
-        return self._is_chain(name) and self._holds_repeats(name)
-
-    def _is_chain(self, name: str) -> bool:
-        return name in self.serial or name not in self.order
+        return name not in self.branching and self._holds_repeats(name)
 
     def _holds_repeats(self, name: str) -> bool:
         return any(self._repeats(n) for n in self._inside(name, 3))

@@ -27,6 +27,12 @@ MOST_PREFIX_TOKENS: Final = 8
 """Class, distillation and register tokens come before the grid; more are not taken for such."""
 
 
+_PASS_THROUGH: Final = frozenset(
+    {"Identity", "Dropout", "Dropout2d", "StochasticDepth", "DropPath"}
+)
+"""In eval mode these return what they get: the layer before has the name that people know."""
+
+
 @final
 @dataclass(frozen=True)
 class SpatialLayer:
@@ -93,7 +99,8 @@ def _after_convolution(trace: Trace) -> int | None:
         for i in range(len(trace.outputs) - 1, -1, -1):
             o = trace.outputs[i]
             wide = len(o.shape) == len(grid) + 2 and o.shape[2:] == grid
-            if wide and o.bare and o.module and o.convolved >= number:
+            named = o.module and o.kind not in _PASS_THROUGH
+            if wide and named and o.bare and o.convolved >= number:
                 return i
     return None
 

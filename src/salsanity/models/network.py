@@ -213,10 +213,15 @@ def _check_values(slots: tuple[Slot, ...]) -> None:
 
 def _traced(module: nn.Module, example: Tensor) -> Trace:
     devices = [example.device] if example.device.type == "cuda" else []
+    scores: list[Tensor] = []
+
+    def keep(output: object) -> Tensor:
+        scores.append(logits_in(output))
+        return scores[0]
+
     try:
         with torch.random.fork_rng(devices=devices):
-            found = trace(module, example, logits=logits_in)
-            scores = logits_in(_run(module, example))
+            found = trace(module, example, logits=keep)
     except ModelError:
         raise
     except Exception as error:
@@ -225,13 +230,8 @@ def _traced(module: nn.Module, example: Tensor) -> Trace:
             f"{tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size and "
             "channels"
         ) from error
-    _check_scores(scores, len(example))
+    _check_scores(scores[0].detach(), len(example))
     return found
-
-
-def _run(module: nn.Module, example: Tensor) -> object:
-    with torch.no_grad():
-        return module(example)
 
 
 def _check_scores(scores: Tensor, images: int) -> None:

@@ -129,10 +129,9 @@ class _SavedModule:
 
 def _same_items(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> bool:
     """Whether two tables hold the same objects under the same keys in the same order."""
-    if len(a) != len(b):
-        return False
-    pairs = zip(a.items(), b.items(), strict=True)
-    return all(p == q and v is w for (p, v), (q, w) in pairs)
+    if not a and not b:  # most tables of hooks
+        return True
+    return list(map(id, a.values())) == list(map(id, b.values())) and list(a) == list(b)
 
 
 @final

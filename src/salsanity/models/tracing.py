@@ -56,9 +56,8 @@ class Trace:
 
     `uses`: parameters in order of their first use (as (layer, tensor name)). `layers`: paths of the
     modules that own used parameters, or own float buffers and ran, by first use. `outputs`: module
-    calls in order of completion. `calls`: names of modules in order of their first call. `serial`:
-    modules whose children hand a tensor from one to the next with nothing in between, the last
-    child's output being the module's own.
+    calls in order of completion. `calls`: names of modules in order of their first call. `branching`:
+    modules whose first input goes two ways (parallel branches, a skip connection).
     """
 
     input_shape: tuple[int, ...]
@@ -68,7 +67,7 @@ class Trace:
     outputs: tuple[Output, ...]
     convolutions: tuple[Convolution, ...]
     calls: tuple[str, ...]
-    serial: frozenset[str]
+    branching: frozenset[str]
 
     def uses_tensor(self, layer: str, name: str) -> bool:
         """Whether the forward pass used this parameter."""
@@ -85,10 +84,11 @@ Stamp = tuple[int, int]
 
 @dataclass
 class _Call:
+    """A running module, its first input, and how many children and operations took that."""
+
     name: str
-    inputs: frozenset[Stamp]
-    outputs: frozenset[Stamp] = frozenset()
-    children: list[_Call] = field(default_factory=list)
+    first: frozenset[Stamp]
+    taken: int = 0
 
 
 @dataclass
@@ -99,7 +99,7 @@ class _Recording:
     outputs: list[tuple[Output, Tensor]] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     calls: dict[str, None] = field(default_factory=dict)
-    serial: dict[str, bool] = field(default_factory=dict)
+    branching: set[str] = field(default_factory=set)
     stack: list[_Call] = field(default_factory=list)
     alive: list[Tensor] = field(default_factory=list)
 
@@ -112,16 +112,14 @@ class _Recording:
     def enter(self, name: str, module: nn.Module, inputs: object) -> None:
         if any(b is not None and b.is_floating_point() for b in module._buffers.values()):
             self.layers.setdefault(name)
-        call = _Call(name, self.stamps(inputs))
-        if self.stack:
-            self.stack[-1].children.append(call)
-        self.stack.append(call)
+        if self.stack and self.stack[-1].first & self.stamps(inputs):
+            self.stack[-1].taken += 1
+        self.stack.append(_Call(name, self.stamps(next(tensors_in(inputs), None))))
         self.calls.setdefault(name)
 
     def leave(self, name: str, module: nn.Module, output: object) -> None:
-        call = self.stack.pop()
-        call.outputs = self.stamps(output)
-        self.serial[name] = self.serial.get(name, True) and _is_serial(call)
+        if self.stack.pop().taken > 1:
+            self.branching.add(name)
         first = next(tensors_in(output), None)
         if first is not None:
             bare = isinstance(output, Tensor)
@@ -144,17 +142,21 @@ class _Recording:
                 self.uses.setdefault(key)
                 self.layers.setdefault(key[0])
 
+    def operate(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run an operation, and count it if it makes something new of the module's first input."""
+        before = self.stamps((args, kwargs)) if self.stack else frozenset()
+        result = func(*args, **kwargs)
+        taken = self.stack[-1].first & before if self.stack else None
+        if taken and self.stamps(result) - before:
+            self.stack[-1].taken += 1
+        return result
+
     def convolve(self, result: object) -> None:
         if isinstance(result, Tensor):
             where = self.stack[-1].name if self.stack else ""
             self.convolutions.append(Convolution(where, tuple(result.shape)))
-
-
-def _is_serial(call: _Call) -> bool:
-    """Whether each child's output is what the next one takes, and the last one's what comes out."""
-    pairs = zip(call.children, call.children[1:], strict=False)
-    joined = all(before.outputs & after.inputs for before, after in pairs)
-    return bool(call.children) and joined and bool(call.children[-1].outputs & call.outputs)
 
 
 def _normalises_last(module: nn.Module, output: Tensor) -> bool:
@@ -187,7 +189,7 @@ class _Watch(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         self.recording.use(func, (args, kwargs))
-        result = func(*args, **(kwargs or {}))
+        result = self.recording.operate(func, args, kwargs or {})
         if getattr(func, "__name__", "") in _CONVOLUTIONS:
             self.recording.convolve(result)
         return result
@@ -218,7 +220,7 @@ def trace(
         outputs=_with_live(recording.outputs, scores),
         convolutions=tuple(recording.convolutions),
         calls=tuple(recording.calls),
-        serial=frozenset(name for name, serial in recording.serial.items() if serial),
+        branching=frozenset(recording.branching),
     )
 
 
@@ -228,10 +230,12 @@ def _keys_of(slots: tuple[Slot, ...]) -> dict[int, Key]:
 
 def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module) -> None:
     def before(part: nn.Module, args: object, kwargs: object) -> None:
-        recording.enter(name, part, (args, kwargs))
+        with torch._C.DisableTorchFunction():  # or the bookkeeping would be watched itself
+            recording.enter(name, part, (args, kwargs))
 
     def after(part: nn.Module, _: object, output: object) -> None:
-        recording.leave(name, part, output)
+        with torch._C.DisableTorchFunction():
+            recording.leave(name, part, output)
 
     stack.callback(module.register_forward_pre_hook(before, prepend=True, with_kwargs=True).remove)
     stack.callback(module.register_forward_hook(after).remove)
