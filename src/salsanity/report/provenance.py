@@ -70,7 +70,6 @@ def networks(run: Run) -> list[dict[str, str]]:
     return [
         {
             "name": f"{network['kind']} labels",
-            "seed": str(network.get("seed", "–")),
             "train": _percent(network.get("train_accuracy")),
             "test": _percent(network.get("test_accuracy")),
         }
