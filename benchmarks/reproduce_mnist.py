@@ -63,7 +63,9 @@ def network(kind: str, options: argparse.Namespace, narrator: TerminalNarrator) 
     settings = TrainingSettings(epochs=options.epochs, learning_rate=options.learning_rate)
     training = Training(
         {"cnn": cnn, "mlp": mlp}[kind],
-        labelled(open_data("mnist", data_dir=options.data_dir, split="train"), limit=options.train_images),
+        labelled(
+            open_data("mnist", data_dir=options.data_dir, split="train"), limit=options.train_images
+        ),
         labelled(open_data("mnist", data_dir=options.data_dir, split="test")),
         settings,
         0,
@@ -71,11 +73,15 @@ def network(kind: str, options: argparse.Namespace, narrator: TerminalNarrator) 
         options.out / kind,
     )
     found = trained(training, "true", 0, narrator)
-    print(f"{kind}: train accuracy {found.train_accuracy:.4f}, test accuracy {found.test_accuracy:.4f}")
+    print(
+        f"{kind}: train accuracy {found.train_accuracy:.4f}, test accuracy {found.test_accuracy:.4f}"
+    )
     return found.model
 
 
-def cascade(kind: str, model: torch.nn.Module, images: int, draws: int, options: argparse.Namespace) -> salsanity.Result:
+def cascade(
+    kind: str, model: torch.nn.Module, images: int, draws: int, options: argparse.Namespace
+) -> salsanity.Result:
     """Run the cascade with C's choices."""
     methods = [m for m in METHODS if kind == "cnn" or "gradcam" not in m]
     return salsanity.model_randomization_test(
@@ -112,7 +118,9 @@ def table(result: salsanity.Result, kind: str, view: str) -> pd.DataFrame:
 
 def main() -> None:
     """Train, run, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("salsanity-runs/reproduce-mnist"))
     parser.add_argument("--kinds", nargs="+", default=["cnn", "mlp"])
@@ -131,7 +139,9 @@ def main() -> None:
             images, draws = (int(part) for part in size.split("x"))
             result = cascade(kind, model, images, draws, options)
             for view in ("absolute", "signed"):
-                print(f"\nMNIST {kind.upper()}, {images} images, {draws} draw(s), {view} Spearman by stage")
+                print(
+                    f"\nMNIST {kind.upper()}, {images} images, {draws} draw(s), {view} Spearman by stage"
+                )
                 print(table(result, kind, view).to_string())
 
 

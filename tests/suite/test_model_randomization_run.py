@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from networks import chain
 from torch import Tensor, nn
 
 import salsanity
+from networks import chain
 from salsanity.errors import (
     DataError,
     FailuresFound,
@@ -25,7 +25,14 @@ from salsanity.executors.serial import SerialExecutor
 from salsanity.suite import judging
 from salsanity.suite.result import ExitCode
 
-FAST: dict[str, Any] = {"samples": 2, "steps": 2, "draws": 2, "max_images": 9, "gallery": 2, "batch_size": 8}
+FAST: dict[str, Any] = {
+    "samples": 2,
+    "steps": 2,
+    "draws": 2,
+    "max_images": 9,
+    "gallery": 2,
+    "batch_size": 8,
+}
 METHODS = ["gradient", "smoothgrad", "integrated_gradients"]
 
 
@@ -50,7 +57,9 @@ def run(model: nn.Module, pictures: Tensor, out: Path, **options: Any) -> salsan
     return salsanity.model_randomization_test(model, pictures, out=out, **asked)
 
 
-def test_a_run_leaves_all_that_it_promises(model: nn.Module, pictures: Tensor, tmp_path: Path) -> None:
+def test_a_run_leaves_all_that_it_promises(
+    model: nn.Module, pictures: Tensor, tmp_path: Path
+) -> None:
     result = run(model, pictures, tmp_path / "run")
     for name in ("spec.json", "verdicts.json", "gates.json", "coverage.json"):
         assert (result.folder / name).exists()
@@ -61,7 +70,7 @@ def test_a_run_leaves_all_that_it_promises(model: nn.Module, pictures: Tensor, t
     assert result.spec["half"] == "7" or result.spec["half"]
     scores = result.scores
     assert list(scores.columns) == (
-        "check draw stage stage_index image method view similarity value chance reason".split()
+        ["check", "draw", "stage", "stage_index", "image", "method", "view", "similarity", "value", "chance", "reason"]
     )
     same = scores[(scores.stage == "self") & (scores.method == "gradient")]
     assert (same["value"] == 1).all()
@@ -70,7 +79,9 @@ def test_a_run_leaves_all_that_it_promises(model: nn.Module, pictures: Tensor, t
     assert result.exit_code in set(ExitCode)
 
 
-def test_the_caller_s_network_and_random_state_are_untouched(pictures: Tensor, tmp_path: Path) -> None:
+def test_the_caller_s_network_and_random_state_are_untouched(
+    pictures: Tensor, tmp_path: Path
+) -> None:
     model = chain().float().train()
     model[0].weight.grad = torch.ones_like(model[0].weight)
     handle = model[1].register_forward_hook(lambda *_: None)
@@ -88,7 +99,12 @@ def test_the_caller_s_network_and_random_state_are_untouched(pictures: Tensor, t
         np.random.seed(1)
         raise ValueError("no")
 
-    run(model, pictures, tmp_path / "run", methods=["gradient", "gradcam", "guided_backprop", explodes])
+    run(
+        model,
+        pictures,
+        tmp_path / "run",
+        methods=["gradient", "gradcam", "guided_backprop", explodes],
+    )
     after = model.state_dict()
     assert all(torch.equal(before[k], after[k]) for k in before)
     assert model.training
@@ -146,13 +162,20 @@ def test_more_draws_images_methods_and_similarities_extend_a_run(
     assert first.items() <= kept.items()
     direct = run(model, pictures, tmp_path / "direct", max_images=14)
     a, b = grown.scores, direct.scores
-    assert (a.drop(columns=["value", "chance"]).equals(b.drop(columns=["value", "chance"])))
+    assert a.drop(columns=["value", "chance"]).equals(b.drop(columns=["value", "chance"]))
     np.testing.assert_allclose(a["value"], b["value"], atol=1e-5)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"init": "he"}, {"order": "bottom_up"}, {"stages": "all"}, {"samples": 3}, {"target": "own"}],
+    [
+        {"seed": 1},
+        {"init": "he"},
+        {"order": "bottom_up"},
+        {"stages": "all"},
+        {"samples": 3},
+        {"target": "own"},
+    ],
 )
 def test_any_other_change_is_refused(
     change: dict[str, Any], model: nn.Module, pictures: Tensor, tmp_path: Path
@@ -298,7 +321,11 @@ class Broken(nn.Module):
     ],
 )
 def test_bad_input_is_one_clear_error(
-    options: dict[str, Any], error: type[Exception], model: nn.Module, pictures: Tensor, tmp_path: Path
+    options: dict[str, Any],
+    error: type[Exception],
+    model: nn.Module,
+    pictures: Tensor,
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(error):
         run(model, pictures, tmp_path / "run", **options)

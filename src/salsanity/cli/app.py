@@ -8,11 +8,15 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import typer
 
 from salsanity.cli import check, demo, labels, listing, report, train
 from salsanity.errors import SalsanityError, StoreError, TrainingError, UsageError
+
+_WRONG_USE: Any = typer.BadParameter.__mro__[2]
+"""The parser's own base error; typer brings its copy of click along and exports only this subclass of it."""
 
 app = typer.Typer(
     name="salsanity",
@@ -39,15 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
-    import click
-
     try:
         code = app(args=list(arguments), standalone_mode=False)
-    except click.exceptions.Exit as stop:
+    except typer.Exit as stop:
         return stop.exit_code
-    except click.exceptions.Abort:
+    except typer.Abort:
         return 130
-    except click.ClickException as error:
+    except _WRONG_USE as error:
         error.show()
         return 2
     except UsageError as error:

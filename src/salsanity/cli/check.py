@@ -224,8 +224,16 @@ def _methods(method: Many, file: dict[str, Any], preset: str | None) -> list[str
 
 def _similarities(preset: str | None, usual: tuple[str, ...]) -> tuple[str, ...]:
     return (
-        ("spearman", "ssim(window=5, weights='uniform', scaling='maximum')", "hog(correlation='spearman')")
-    ) if preset else usual
+        (
+            (
+                "spearman",
+                "ssim(window=5, weights='uniform', scaling='maximum')",
+                "hog(correlation='spearman')",
+            )
+        )
+        if preset
+        else usual
+    )
 
 
 def show(result: Result, *, as_json: bool) -> int:

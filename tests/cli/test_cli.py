@@ -1,0 +1,167 @@
+"""The command line: exit codes, one sentence per error, nothing but verdicts on stdout with --json."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from salsanity.cli.app import run
+from salsanity.cli.values import numbers, split_outside_brackets
+from salsanity.errors import UsageError
+from salsanity.models.reference import cnn
+from salsanity.suite import judging
+
+SMALL = ["--draws", "2", "--max-images", "8", "--samples", "2", "--steps", "2", "--gallery", "1"]
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "draw_report", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "cnn.safetensors"
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        save_file(cnn(size=32).state_dict(), path)
+    return path
+
+
+def check(*arguments: object) -> int:
+    return run(["check", *map(str, arguments)])
+
+
+def test_a_check_on_digits_prints_verdicts_alone_on_stdout(
+    weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code = check("--model", "reference:cnn", "--weights", weights, "--data", "digits", "--method", "gradient,gradcam",
+                 *SMALL, "--json", "--out", tmp_path / "run")  # fmt: skip
+    out, err = capfd.readouterr()
+    verdicts = json.loads(out)
+    assert {v["method"] for v in verdicts} >= {"gradient", "gradcam", "edge", "noise"}
+    assert "passes" in err
+    assert "Traceback" not in err
+    assert code in (0, 1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "reference:cnn", "--data", "digits"], "trained weights"),
+        (["--model", "nonsense", "--data", "digits"], "nonsense"),
+        (["--model", "torch.nn:NoSuchThing", "--data", "digits"], "NoSuchThing"),
+        (["--model", "no/such/file.py:f", "--data", "digits"], "no/such/file.py"),
+        (["--model", "reference:cnn", "--weights", "{missing}", "--data", "digits"], "missing"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "nothing"], "nothing"),
+        (["--model", "reference:cnn", "--weights", "{weights}"], "--images"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--images", "{empty}"], "image"),
+        (["--model", "reference:mlp", "--weights", "{weights}", "--data", "digits"], "fit"),
+        (["--model", "reference:cnn", "--weights", "{broken}", "--data", "digits"], "broken"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--method", "gradeint"], "gradeint"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--similarity", "x"], "'x'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--draws", "0"], "draws"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--draws", "x"], "draws"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--mean", "a,b"], "--mean"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--preset", "p"], "preset"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--config", "{broken}"], "broken"),
+        (["--no-such-option"], "no-such-option"),
+        ([], "--model"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_sentence_and_exit_code_2(
+    arguments: list[str], words: str, weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.safetensors").write_bytes(b"\xff not weights")
+    places = {
+        "missing": "missing.safetensors",
+        "weights": weights,
+        "empty": tmp_path / "empty",
+        "broken": tmp_path / "broken.safetensors",
+    }
+    assert check(*(a.format(**places) for a in arguments)) == 2
+    out, err = capfd.readouterr()
+    assert words in err.replace("\n", " ")
+    assert "Traceback" not in err
+    assert not out
+    assert not list(tmp_path.glob("salsanity-runs/*/scores/*"))
+
+
+def test_weights_with_code_in_them_are_refused(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import pickle
+
+    class Bomb:
+        def __reduce__(self) -> tuple[object, tuple[str, ...]]:
+            return Path.touch, (tmp_path / "exploded",)
+
+    path = tmp_path / "bomb.pt"
+    path.write_bytes(pickle.dumps(Bomb()))
+    assert check("--model", "reference:cnn", "--weights", path, "--data", "digits") == 2
+    assert not (tmp_path / "exploded").exists()
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_training_writes_weights_that_check_takes(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "w.safetensors"
+    code = run(
+        [
+            "train",
+            "--model",
+            "reference:cnn",
+            "--data",
+            "digits",
+            "--train-images",
+            "60",
+            "--epochs",
+            "40",
+            "--out",
+            str(out),
+        ]
+    )
+    assert code == 0, capfd.readouterr().err
+    assert "train accuracy" in capfd.readouterr().out
+    assert not list(tmp_path.glob(".w*"))
+    assert check("--model", "reference:cnn", "--weights", out, "--data", "digits", "--method", "gradient", *SMALL, "--out", tmp_path / "run") in (0, 1, 3, 4)  # fmt: skip
+
+
+def test_lists_split_at_commas_outside_brackets() -> None:
+    assert split_outside_brackets("a, b(x=(1, 2), y='p,q'),c") == ["a", "b(x=(1, 2), y='p,q')", "c"]
+
+
+def test_numbers_are_read_or_refused() -> None:
+    assert numbers("--mean", ".485,.456,.406") == (0.485, 0.456, 0.406)
+    with pytest.raises(UsageError, match="--mean"):
+        numbers("--mean", "1,two")
+
+
+@pytest.mark.parametrize("command", ["methods", "similarities", "models", "data"])
+def test_listings(command: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run([command]) == 0
+    assert len(capfd.readouterr().out.splitlines()) >= 5
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    code = "import sys, salsanity; assert 'torch' not in sys.modules and 'numpy' not in sys.modules; print(salsanity.__all__)"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_help_loads_no_torch() -> None:
+    code = (
+        "import sys\nfrom salsanity.cli.app import run\nrun(['--help'])\nassert 'torch' not in sys.modules\n"
+        "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
