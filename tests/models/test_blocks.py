@@ -229,3 +229,51 @@ def test_a_shared_module_is_in_the_block_of_its_first_name():
     network = prepare(Shared(), IMAGE)
     assert names(network) == ["first", "body", "head"]
     check_partition(network)
+
+
+class Stage(nn.Module):
+    """A stage of a library: an optional downsampling (identity in the first), then its blocks."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__()
+        self.downsample = nn.Conv2d(inside, outside, 2, 2) if inside != outside else nn.Identity()
+        self.blocks = nn.ModuleList([Residual(outside, outside) for _ in range(2)])
+
+    def forward(self, x):
+        x = self.downsample(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Skipped(nn.Module):
+    """A residual block around a list: `relu(x + layers(x))`, with the shortcut as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shortcut, self.activation = nn.Identity(), nn.ReLU()
+        self.layers = nn.Sequential(ConvNorm(8, 8), ConvNorm(8, 8))
+
+    def forward(self, x):
+        residual = x
+        x = self.layers(x)
+        x = x + self.shortcut(residual)
+        return self.activation(x)
+
+
+class Trunk(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.stages = nn.Conv2d(3, 8, 1), nn.Sequential(Stage(8, 8), Stage(8, 16))
+        self.last, self.fc = nn.Sequential(Skipped(), Skipped()), nn.Linear(8, 5)
+        self.back = nn.Conv2d(16, 8, 1)
+
+    def forward(self, x):
+        return self.fc(self.last(self.back(self.stages(self.stem(x)))).mean((2, 3)))
+
+
+def test_stages_are_opened_and_skips_are_not():
+    assert names(prepare(Trunk(), IMAGE)) == [
+        "stem", "stages.0.blocks.0", "stages.0.blocks.1", "stages.1.downsample",
+        "stages.1.blocks.0", "stages.1.blocks.1", "back", "last.0", "last.1", "fc",
+    ]  # fmt: skip

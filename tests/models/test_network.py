@@ -72,7 +72,7 @@ def test_prepare_leaves_the_model_alone():
 def test_prepare_leaves_the_model_alone_when_it_fails():
     model = used_model()
     before = state(model)
-    with pytest.raises(ModelError, match="does not run on an example"):
+    with pytest.raises(ModelError, match="does not run, forward and backward"):
         prepare(model, torch.rand(1, 3, 8, 8))
     assert state(model) == before
 

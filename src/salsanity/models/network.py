@@ -226,9 +226,9 @@ def _traced(module: nn.Module, example: Tensor) -> Trace:
         raise
     except Exception as error:
         raise ModelError(
-            f"The network {type(module).__name__} does not run on an example of shape "
-            f"{tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size and "
-            "channels"
+            f"The network {type(module).__name__} does not run, forward and backward, on an example of "
+            f"shape {tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size "
+            "and channels"
         ) from error
     _check_scores(scores[0].detach(), len(example))
     return found

@@ -87,6 +87,7 @@ class _Call:
     """A running module, its first input, and how many children and operations took that."""
 
     name: str
+    inputs: frozenset[Stamp]
     first: frozenset[Stamp]
     taken: int = 0
 
@@ -112,14 +113,17 @@ class _Recording:
     def enter(self, name: str, module: nn.Module, inputs: object) -> None:
         if any(b is not None and b.is_floating_point() for b in module._buffers.values()):
             self.layers.setdefault(name)
-        if self.stack and self.stack[-1].first & self.stamps(inputs):
-            self.stack[-1].taken += 1
-        self.stack.append(_Call(name, self.stamps(next(tensors_in(inputs), None))))
+        first = next(tensors_in(inputs), None)
+        self.stack.append(_Call(name, self.stamps(inputs), self.stamps(first)))
         self.calls.setdefault(name)
 
     def leave(self, name: str, module: nn.Module, output: object) -> None:
-        if self.stack.pop().taken > 1:
+        call = self.stack.pop()
+        if call.taken > 1:
             self.branching.add(name)
+        passed_on = call.inputs & self.stamps(output)  # as an identity does
+        if self.stack and self.stack[-1].first & call.inputs - passed_on:
+            self.stack[-1].taken += 1
         first = next(tensors_in(output), None)
         if first is not None:
             bare = isinstance(output, Tensor)
