@@ -163,3 +163,33 @@ def test_a_graph_kept_from_before_still_gives_trained_gradients():
         pass
     (later,) = torch.autograd.grad(kept, x)
     assert torch.equal(later, expected)
+
+
+def fold_norm(module: nn.Module) -> None:
+    """What canonisers of relevance propagation do before they explain."""
+    module[0] = nn.utils.fusion.fuse_conv_bn_eval(module[0], module[1])
+    module[1] = nn.Identity()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        nn.Module.half,
+        nn.Module.double,
+        lambda m: m.to("meta"),
+        lambda m: m.to(memory_format=torch.channels_last),
+        lambda m: m.apply(lambda p: getattr(p, "reset_parameters", int)()),
+        lambda m: m.requires_grad_(True)(EXAMPLE).sum().backward(),
+        lambda m: m.load_state_dict(small_cnn().state_dict()),
+        fold_norm,
+    ],
+)
+def test_what_whole_module_calls_do_is_undone(change):
+    network = prepare(small_cnn(), EXAMPLE)
+    logits, types = network.logits(EXAMPLE), [type(m) for m in network.module]
+    for weights in ({}, zeros(network)):
+        with swapped(network, weights):
+            change(network.module)
+        assert torch.equal(network.logits(EXAMPLE), logits)
+        assert [type(m) for m in network.module] == types
+        assert not any(p.requires_grad or p.grad is not None for p in network.module.parameters())

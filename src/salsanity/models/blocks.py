@@ -174,6 +174,7 @@ def _automatic(module: nn.Module, trace: Trace) -> list[_Unit]:
         units = opened
 
 
+@final
 class _Opener:
     """Knows which modules of a network are opened into their children, and what the pieces are."""
 
