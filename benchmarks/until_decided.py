@@ -127,7 +127,7 @@ def main() -> None:
     lines = []
     for name, source in pools.items():
         one = plant(source, 1, (D_FULL, planting.SAFE), options.repeats)
-        six = plant(source, 6, (D_FULL, D_HALF), max(1, options.repeats // 4))
+        six = plant(source, 6, (D_FULL, D_HALF), max(1, options.repeats // 2))
         for label, schedule in (("corrected", looks), ("uncorrected", uncorrected(looks))):
             cell, method = outcomes(one, schedule)[0], outcomes(six, schedule)[0]
             lines.append(
