@@ -70,7 +70,19 @@ def test_a_run_leaves_all_that_it_promises(
     assert result.spec["half"] == "7" or result.spec["half"]
     scores = result.scores
     assert list(scores.columns) == (
-        ["check", "draw", "stage", "stage_index", "image", "method", "view", "similarity", "value", "chance", "reason"]
+        [
+            "check",
+            "draw",
+            "stage",
+            "stage_index",
+            "image",
+            "method",
+            "view",
+            "similarity",
+            "value",
+            "chance",
+            "reason",
+        ]
     )
     same = scores[(scores.stage == "self") & (scores.method == "gradient")]
     assert (same["value"] == 1).all()

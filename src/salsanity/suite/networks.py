@@ -168,7 +168,7 @@ class _Teller:
 
     def tell(self, progress: Progress) -> None:
         """Move the bar to where the training stands."""
-        now = progress.epoch + progress.step / max(1, progress.steps)
+        now = progress.epoch - 1 + progress.step / max(1, progress.steps)
         self.narrator.note(
             f"loss {progress.loss:.3f}, train accuracy {progress.accuracy:.3f}, at most "
             f"{duration(progress.seconds_left)} left"
