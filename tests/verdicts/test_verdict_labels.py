@@ -10,7 +10,8 @@ import pytest
 from reference.verdict_frames import around, joined, label_frame
 from reference.verdict_literal import literal_agreement, literal_agreement_z, literal_interval
 from salsanity.records import LabelVerdict, Outcome
-from salsanity.verdicts import Gate, judge_labels, trustworthy
+from salsanity.verdicts import Gate, judge_labels, labels, trustworthy
+from salsanity.verdicts.headline import dominated_cells
 from salsanity.verdicts.labels import retained_agreement
 from salsanity.verdicts.table import StageTable
 
@@ -223,6 +224,31 @@ def test_dominated_by_the_input():
     )
     found = verdicts_of(frame, controls=("noise_x_input",))
     assert "dominated by the input" in found[0].reason
+
+
+def check_dominated_on_the_methods_line(dominated):
+    """Both keep .53 where chance is .16; two honest networks agree to .53, a control's line is 1."""
+    absolute = {"view": "absolute", "similarity": "hog", "chance": 0.16, "honest_chance": 0.16}
+    frame = joined(
+        [
+            label_frame(mixed_table(0.53), honest_table(0.53), **absolute),
+            label_frame(mixed_table(0.05), honest_table()),
+            label_frame(mixed_table(0.53), honest_table(0.53), method="noise_x_input", **absolute),
+        ]
+    )
+    found = verdicts_of(frame, controls=("noise_x_input",))
+    assert found[0].outcome is FAIL
+    assert dominated(found[0])
+
+
+def test_noise_times_input_is_set_against_the_methods_line_and_a_twin_with_its_own_fails(
+    monkeypatch,
+):
+    check_dominated_on_the_methods_line(lambda v: "dominated by the input" in v.reason)
+    check_dominated_on_the_methods_line(lambda v: "noise times the input retains 1.00" in v.reason)
+    monkeypatch.setattr(labels, "dominated_cells", lambda a, b, on_own_line: dominated_cells(a, b))
+    with pytest.raises(AssertionError):
+        check_dominated_on_the_methods_line(lambda v: "dominated by the input" in v.reason)
 
 
 def test_a_gate_is_the_reason_but_not_for_controls():

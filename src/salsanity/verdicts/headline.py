@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from salsanity.records import LabelVerdict, Outcome, Verdict
 from salsanity.verdicts import words
 from salsanity.verdicts.cells import Decision
+from salsanity.verdicts.retained import Retained
 
 DOMINATED: Final = 0.05
 """Noise times input may retain this much less and still explain what a method retains."""
@@ -36,22 +37,27 @@ def headline(decisions: Sequence[Decision]) -> Decision | None:
 
 
 def dominated_cells(
-    decisions: Sequence[Decision], noise_x_input: Sequence[Decision]
+    decisions: Sequence[Decision],
+    noise_x_input: Sequence[Decision],
+    *,
+    on_own_line: bool = True,
 ) -> list[Decision]:
     """Give "dominated by the input" as the reason of each failing cell where it is one.
 
     It is one when the method's signed Spearman passes and noise times the input retains at least
-    the method's retained similarity - 0.05 in the same cell at the same stage.
+    the method's retained similarity - 0.05 in the same cell at the same stage. `on_own_line` False:
+    the control's similarity above chance is set against the method's line, where the lines mean
+    different things (two honest networks' agreement for a method, 1 for a control).
     """
     passes = {(d.cell.view, d.cell.similarity) for d in decisions if d.outcome is Outcome.PASS}
     if CHANGES_SIGN not in passes:
         return list(decisions)
     control = {
-        (d.cell.view, d.cell.similarity, answer.question.stage): answer.retained.R
+        (d.cell.view, d.cell.similarity, answer.question.stage): answer.retained
         for d in noise_x_input
         for answer in d.cell.answers
     }
-    return [_dominated(d, control) for d in decisions]
+    return [_dominated(d, control, on_own_line=on_own_line) for d in decisions]
 
 
 def trustworthy(verdicts: Iterable[Verdict | LabelVerdict]) -> bool:
@@ -93,9 +99,14 @@ def _reason(worst: Decision, equal: int, informative: int, cells: int) -> str:
     return f"{worst.reason} ({equal} of {every} {verb})"
 
 
-def _dominated(decision: Decision, control: dict[tuple[str, str, str], float]) -> Decision:
-    cell, answer = decision.cell, decision.answer
-    retained = control.get((cell.view, cell.similarity, answer.question.stage), float("nan"))
-    if decision.outcome is not Outcome.FAIL or not retained >= answer.retained.R - DOMINATED:
+def _dominated(
+    decision: Decision, controls: Mapping[tuple[str, str, str], Retained], *, on_own_line: bool
+) -> Decision:
+    cell, own = decision.cell, decision.answer.retained
+    control = controls.get((cell.view, cell.similarity, decision.answer.question.stage))
+    if decision.outcome is not Outcome.FAIL or control is None:
+        return decision
+    retained = control.R if on_own_line else (control.S - control.C) / (own.top - own.floor)
+    if not retained >= own.R - DOMINATED:
         return decision
     return replace(decision, reason=words.dominated(decision.reason, retained))

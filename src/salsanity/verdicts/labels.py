@@ -80,7 +80,9 @@ def judge_labels(
     verdicts = []
     for name in names:
         if name not in controls:
-            decided[name] = dominated_cells(decided[name], decided.get("noise_x_input", []))
+            decided[name] = dominated_cells(
+                decided[name], decided.get("noise_x_input", []), on_own_line=true_networks < 2
+            )
         verdicts += _written(name, decided[name], init)
     return verdicts
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from salsanity.verdicts.settle import More
 
 NAMES: Final = {"spearman": "Spearman", "ssim": "SSIM", "hog": "HOG", "pearson": "Pearson"}
+NOTHING: Final = "nothing changed: "
 
 
 def cell_name(view: str, similarity: str) -> str:
@@ -38,7 +39,7 @@ def retains(name: str, answer: Answer) -> str:
 def nothing_changed(name: str, answer: Answer) -> str:
     """Say that the maps stayed what they were."""
     return (
-        f"nothing changed: {name} is still {answer.retained.S:.2f} {answer.question.after}, where "
+        f"{NOTHING}{name} is still {answer.retained.S:.2f} {answer.question.after}, where "
         f"{answer.retained.A:.2f} is no change at all"
     )
 
@@ -98,6 +99,6 @@ def wanted(more: More, draw: tuple[str, str] = ("draw", "draws")) -> str:
 def dominated(reason: str, control: float) -> str:
     """Say that the input explains what stays, and what to do."""
     return (
-        f"dominated by the input: {reason}, and noise times the input retains {control:.2f}; "
+        f"dominated by the input: {reason.removeprefix(NOTHING)}, and noise times the input retains {control:.2f}; "
         "run it without the multiplier (Kokhlikyan et al. 2021)"
     )
