@@ -1,20 +1,23 @@
 """How often `--until-decided` errs, and how much work it saves.
 
-    python benchmarks/until_decided.py [--repeats 1000] [--seed 0] [--scores RUN_FOLDER/scores]
+    python benchmarks/until_decided.py [--repeats 1000] [--seed 0] [--run RUN_FOLDER]
 
 Rates of a false verdict at any look, R exactly on a threshold, one cell (false PASS, false FAIL)
 and six cells with all twelve questions on their thresholds (method false FAIL); beside each the
 same without the correction for repeated looks. Then, for methods of several retained similarities,
 how often each is settled before the end and the share of the scores that is needed.
 
-With `--scores`, the effects of images, draws and the residual are resampled from the cells of a
+With `--run`, the effects of images, draws and the residual are resampled from the cells of a
 recorded run (each cell's own three sets of effects, with replacement) instead of drawn from
-Gaussians, so that skewed and heavy tails are those of real scores.
+Gaussians, so that skewed and heavy tails are those of real scores. Fewer than 8 recorded draws are
+too few to resample (five of three are the same one in 1.2 % of all cases, and then seem to have no
+spread at all): draw effects are then Gaussian with the recorded spread.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -39,6 +42,8 @@ from salsanity.verdicts.sequential import (
 from salsanity.verdicts.table import read_scores
 
 RULES = Rules("full", "half")
+FEWEST = 8
+"""Effects that can be resampled."""
 Effects = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
@@ -78,7 +83,9 @@ def resampled(
     r = np.empty((repeats, cells, len(R), images, draws))
     for at in np.ndindex(r.shape[:3]):
         image, draw, residual = pool[rng.integers(len(pool))]
-        r[at] = R[at[2]] + rng.choice(image, (images, 1)) + rng.choice(draw, (1, draws))
+        few = len(draw) < FEWEST
+        of_draw = rng.normal(0, draw.std(), (1, draws)) if few else rng.choice(draw, (1, draws))
+        r[at] = R[at[2]] + rng.choice(image, (images, 1)) + of_draw
         r[at] += rng.choice(residual, (images, draws))
     A = np.ones((repeats, cells, images))
     return planting._frame(r, np.zeros_like(r), A)
@@ -111,12 +118,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--draws", type=int, default=5)
-    parser.add_argument("--scores", type=Path, help="scores/ of a run folder; two last stages")
+    parser.add_argument("--run", type=Path, help="a run folder, for its effects at half and full")
     options = parser.parse_args()
     rng, start = np.random.default_rng(options.seed), time.perf_counter()
     looks = plan_looks(options.images, options.draws)
     print("looks:", ", ".join(f"{x.images} x {x.draws} at {x.alpha:.4f}" for x in looks))
-    pools = recorded(options.scores) if options.scores else {s.name: s for s in planting.SPREADS}
+    pools = recorded(options.run) if options.run else {s.name: s for s in planting.SPREADS}
     size = {"images": options.images, "draws": options.draws}
 
     def plant(source: object, cells: int, R: Sequence[float], repeats: int) -> pd.DataFrame:
@@ -161,11 +168,11 @@ def main() -> None:
 
 
 def recorded(folder: Path) -> dict[str, list[Effects]]:
-    """The effects of a recorded run, of its last two stages that have several draws."""
-    scores = pd.concat([pd.read_parquet(p) for p in sorted(folder.glob("*.parquet"))])
-    draws = scores[scores["stage_index"] > 0].groupby(["stage_index", "stage"])["draw"].nunique()
-    stages = [stage for _, stage in draws[draws > 1].index[-2:]]
-    return {f"recorded at {' and '.join(stages)}": effects_of(scores, stages)}
+    """The effects of a recorded run at its two decisive stages."""
+    spec = json.loads((folder / "spec.json").read_text())
+    scores = pd.concat([pd.read_parquet(p) for p in sorted((folder / "scores").glob("*.parquet"))])
+    stages = [stage for stage in (spec["full"], spec["half"]) if stage]
+    return {"recorded": effects_of(scores, stages)}
 
 
 if __name__ == "__main__":
