@@ -57,7 +57,9 @@ class UnitKey:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> UnitKey:
         """Read what `to_json` wrote."""
-        fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in value.items()}
+        fields: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in value.items()
+        }
         return cls(**fields)
 
 

@@ -90,7 +90,9 @@ class CheckSpec:
             raise SpecError(
                 f"unknown key {unknown[0]!r}; expected some of {', '.join(sorted(known))}"
             )
-        listed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        listed: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
         return cls(**listed)
 
 

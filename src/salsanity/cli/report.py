@@ -11,7 +11,10 @@ import typer
 def report(
     folder: Annotated[Path, typer.Argument(help="A run folder.")],
     other: Annotated[Path | None, typer.Argument(help="A second one, to put beside it.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the page (default: report.html, or comparison.html, in the folder).")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The page (default: report.html or comparison.html in the folder)."),
+    ] = None,
 ) -> int:
     """Rebuild figures and report.html from a run folder alone; needs no network and no torch."""
     from salsanity.report import write_figures, write_report

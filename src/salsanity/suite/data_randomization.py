@@ -16,7 +16,7 @@ from salsanity.checks.data_randomization import CHECK, DataRandomizationWork, Ne
 from salsanity.checks.model_randomization import Shown
 from salsanity.checks.plan import chunked, missing_units
 from salsanity.checks.spec import CheckSpec
-from salsanity.data.examples import ImageSource
+from salsanity.data.examples import ImageSource, image_id
 from salsanity.errors import SpecError, UsageError
 from salsanity.executors.serial import Executor, SerialExecutor
 from salsanity.models.network import Network, prepare
@@ -140,10 +140,10 @@ def _identity(labels: LabelSpec) -> dict[str, Any]:
     }
 
 
-def _prints(labels: LabelSpec) -> list[float]:
-    """Tell brought networks apart well enough for the name of a folder."""
+def _prints(labels: LabelSpec) -> list[str]:
+    """Tell brought networks apart, for the name of a folder."""
     return [
-        float(sum(p.detach().double().sum() for p in model.parameters()))
+        digest([image_id(parameter) for parameter in model.parameters()])
         for model in (*labels.true, *labels.permuted)
     ]
 

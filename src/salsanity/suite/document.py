@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from salsanity.data.examples import image_id
 from salsanity.methods import Method
 from salsanity.records import CONTROLS, VIEWS, digest
 from salsanity.store.directory import FORMAT_VERSION
@@ -18,7 +19,7 @@ def method_key(method: Method, ready: Preparation) -> str:
     facts: list[Any] = [method.name] if hasattr(method, "explainer") else [repr(method)]
     pool = ready.tools.baselines.pool
     if getattr(method, "baseline", None) is not None and pool is not None:
-        facts.append(float(pool.double().sum()))
+        facts.append(image_id(pool))
     if ready.tools.spatial is not None and "gradcam" in method.name:
         facts.append(repr(ready.tools.spatial))
     return f"{method.name}#{digest(facts)[:12]}"

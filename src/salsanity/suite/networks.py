@@ -21,7 +21,7 @@ from salsanity.seeds import seed_for
 from salsanity.suite.narrator import Narrator, duration
 from salsanity.training.checkpoint import save_weights
 from salsanity.training.evaluate import LabelledImages, accuracy
-from salsanity.training.loop import Progress, train
+from salsanity.training.loop import Progress, seeded, train
 from salsanity.training.settings import TrainingSettings
 
 Kind = Literal["true", "permuted"]
@@ -69,12 +69,6 @@ class Training:
         return digest(facts)
 
 
-def _fingerprint(data: LabelledImages) -> list[Any]:
-    sums = [float(data.images.double().sum()), float(data.images.double().square().sum())]
-    weights = torch.arange(1, len(data) + 1, dtype=torch.float64, device=data.labels.device)
-    return [len(data), *sums, float((data.labels.double() * weights).sum())]
-
-
 def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) -> LabelledImages:
     """Load a labelled data set as tensors, or `limit` items of it in seeded order.
 
@@ -103,7 +97,8 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
     identity = digest([training.identity(), kind, index])
     kept = _read(path, identity)
     if kept is not None:
-        model = training.make_model()
+        with seeded(seed, training.device):
+            model = training.make_model()
         load_weights(model, path)
         return _measured(training, kind, index, model.eval(), seed, float(kept["train_accuracy"]))
     data = LabelledImages(training.train.images, labels)
