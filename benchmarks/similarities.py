@@ -27,6 +27,7 @@ DEFAULTS = ("spearman", "ssim", "hog")
 
 
 def seconds(work: Callable[[], object]) -> float:
+    """Time one call."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
@@ -39,10 +40,12 @@ def fastest(jobs: dict[str, Callable[[], object]], rounds: int) -> dict[str, flo
 
 
 def scaled(values: np.ndarray) -> np.ndarray:
+    """Scale as the library does, with NumPy alone."""
     return np.clip(values / np.percentile(np.abs(values), 99), -1, 1)
 
 
 def skimage_hog(values: np.ndarray) -> np.ndarray:
+    """Return scikit-image's HOG with the library's settings."""
     side = max(2, min(16, min(values.shape) // 8))
     return hog(scaled(values), orientations=9, pixels_per_cell=(side, side), cells_per_block=(3, 3))
 
@@ -104,6 +107,7 @@ def parts(maps: torch.Tensor, rounds: int) -> None:
 
 
 def main() -> None:
+    """Read the options and print both tables."""
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, default in (("side", 224), ("maps", 4), ("rounds", 30), ("threads", 1)):
         arguments.add_argument(f"--{name}", type=int, default=default)
@@ -128,6 +132,7 @@ def main() -> None:
 
 
 def print_table(kind: str, first: torch.Tensor, second: torch.Tensor, rounds: int) -> None:
+    """Print one row per similarity."""
     print(f"\n{kind}: milliseconds, fastest of {rounds} rounds")
     print(f"{'':<10}{'prepare':>9}{'compare':>9}{'sum':>9}{'peer':>9}{'peer/sum':>10}")
     total = 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -64,7 +64,7 @@ class Training:
             self.settings.to_json(),
             self.seed,
             str(self.device.type),
-            _fingerprint(self.train),
+            self.train.fingerprint(),
         ]
         return digest(facts)
 
