@@ -129,7 +129,7 @@ def check(
             split="test",
             fitting=preprocessing_of(fitting, None, is_folder=images is not None),
         )
-    subject, known = open_subject(model, weights, builder_options(model, plain))
+    subject, known = open_subject(model, weights, builder_options(model, plain, preset=preset))
     source = plain or open_images(
         folder=images,
         data=data,

@@ -78,7 +78,7 @@ def labels(
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     test = open_data(data, data_dir=data_dir, split="test")
-    options = builder_options(model, test)
+    options = builder_options(model, test, preset=preset)
     builder = load_model(model, options=options).make_model
     assert builder is not None  # noqa: S101 - every loader without weights has one
     brought = [_networks(model, listed(names), test) for names in (true, permuted)]

@@ -86,10 +86,17 @@ def open_subject(
     return subject, loaded.preprocessing
 
 
-def builder_options(model: str, source: ImageSource | None) -> dict[str, Any]:
-    """Return what `reference:` builders need to fit the data: channels, size and classes."""
+def builder_options(
+    model: str, source: ImageSource | None, *, preset: str | None = None
+) -> dict[str, Any]:
+    """Return what `reference:` builders need: channels, size and classes of the data, and how weights begin."""
     if source is None or not model.startswith("reference:"):
         return {}
     shape = source[0].x.shape
     names = source.class_names
-    return {"in_channels": shape[0], "size": shape[1], "classes": len(names) if names else 10}
+    return {
+        "in_channels": shape[0],
+        "size": shape[1],
+        "classes": len(names) if names else 10,
+        "initial": "paper" if preset else "torch",
+    }

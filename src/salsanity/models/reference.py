@@ -7,11 +7,13 @@ as in the authors' code. Layers are named flat: the stages of a cascade carry th
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Final
+from typing import Final, Literal, get_args
 
 from torch import nn
 
 from salsanity.errors import ModelError
+
+Initial = Literal["paper", "torch"]
 
 INITIAL_SD: Final = 0.1
 INITIAL_BIAS: Final = 0.1
@@ -27,11 +29,12 @@ def cnn(
     width: int = 1024,
     *,
     filters: tuple[int, int] = (32, 64),
+    initial: Initial = "paper",
 ) -> nn.Sequential:
     """Return the paper's CNN: conv 5x5x32, pool, conv 5x5x64, pool, fc 1024, fc 10.
 
     Takes (B, in_channels, size, size), returns logits (B, classes). `width`: of the hidden fully
-    connected layer; `filters`: of the two convolutions.
+    connected layer; `filters`: of the two convolutions. `initial`: as for `initialised`.
     """
     _check_positive(in_channels=in_channels, classes=classes, width=width, filters=min(filters))
     if size < POOLED:
@@ -51,7 +54,8 @@ def cnn(
                 relu3=nn.ReLU(),
                 fc2=nn.Linear(width, classes),
             )
-        )
+        ),
+        initial,
     )
 
 
@@ -60,6 +64,8 @@ def mlp(
     size: int = 28,
     classes: int = 10,
     widths: tuple[int, int, int] = (2500, 1500, 500),
+    *,
+    initial: Initial = "paper",
 ) -> nn.Sequential:
     """Return the paper's MLP 2500-1500-500-10; (B, in_channels, size, size) to (B, classes)."""
     _check_positive(in_channels=in_channels, size=size, classes=classes, widths=min(widths))
@@ -76,17 +82,26 @@ def mlp(
                 relu3=nn.ReLU(),
                 logits=nn.Linear(h3, classes),
             )
-        )
+        ),
+        initial,
     )
 
 
 def demo_network() -> nn.Sequential:
     """Return the small CNN of the demo, for 32 x 32 digits: the paper's, but narrower."""
-    return cnn(size=32, width=128, filters=(8, 16))
+    return cnn(size=32, width=128, filters=(8, 16), initial="torch")
 
 
-def initialised(network: nn.Sequential) -> nn.Sequential:
-    """Draw the weights of convolutions and linear layers as the authors' code does; in place."""
+def initialised(network: nn.Sequential, initial: Initial = "paper") -> nn.Sequential:
+    """Draw the weights as the authors' code does, or leave them as torch drew them (`torch`).
+
+    The paper's weights are wide: after the few epochs that a CPU affords, most of them are still the
+    random ones, and two honest networks hardly agree. Torch's narrower ones are soon overwritten.
+    """
+    if initial not in get_args(Initial):
+        raise ModelError(f"expected initial paper or torch, got {initial!r}")
+    if initial == "torch":
+        return network
     for name, values in network.named_parameters():
         if name.endswith("bias"):
             nn.init.constant_(values, INITIAL_BIAS)
