@@ -45,7 +45,7 @@ CODE = """
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     (tmp_path / "neighbour.py").write_text("WIDTH = 16\n")
-    path = tmp_path / "networks.py"
+    path = tmp_path / "my_networks.py"
     path.write_text(textwrap.dedent(CODE))
     sys.modules.pop("neighbour", None)
     return path
@@ -73,7 +73,7 @@ def test_a_function_of_a_file(file):
 
 def test_a_function_of_a_package(file, monkeypatch):
     monkeypatch.syspath_prepend(file.parent)
-    assert isinstance(load_model("networks:small").model, nn.Sequential)
+    assert isinstance(load_model("my_networks:small").model, nn.Sequential)
     assert load_symbol("torch.nn:Linear") is nn.Linear
 
 
