@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from salsanity.checks.explain import Explained
-
-COLLAPSED: Final = 1e-3
-"""Collapse: the sd of the logits over images is below this share of their sd over classes (SCIENCE, section 3)."""
-
+from salsanity.randomizers.collapse import COLLAPSED
 
 def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
     """Summarise logits (B, classes) and maps of one chunk; summaries of chunks add up in `pooled`."""
