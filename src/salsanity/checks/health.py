@@ -11,6 +11,7 @@ from torch import Tensor
 from salsanity.checks.explain import Explained
 from salsanity.randomizers.collapse import COLLAPSED
 
+
 def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
     """Summarise logits (B, classes) and maps of one chunk; summaries of chunks add up in `pooled`."""
     wide = logits.detach().double()
