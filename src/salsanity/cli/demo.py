@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from salsanity.suite.result import Result
     from salsanity.suite.terminal import TerminalNarrator
 
-IMAGES, DRAWS, EFFORT = 32, 3, 5
-LABEL_IMAGES = 32
+IMAGES, DRAWS, EFFORT = 24, 3, 5
+LABEL_IMAGES = 24
 
 
 def demo(

@@ -42,7 +42,9 @@ def train(
 
     training_source = open_data(data, data_dir=data_dir, split="train")
     test = labelled(open_data(data, data_dir=data_dir, split="test"))
-    builder = load_model(model, options=builder_options(model, training_source, preset=preset)).make_model
+    builder = load_model(
+        model, options=builder_options(model, training_source, preset=preset)
+    ).make_model
     assert builder is not None  # noqa: S101 - every loader without weights has one
     kept = out.with_name(f".{out.name}.training")
     training = Training(
