@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from salsanity.suite.result import Result
     from salsanity.suite.terminal import TerminalNarrator
 
-IMAGES, DRAWS, EFFORT = 24, 3, 5
+IMAGES, DRAWS, EFFORT = 24, 5, 5
 LABEL_IMAGES = 24
 
 
