@@ -29,8 +29,8 @@ def _declare():
         return
     import torch
 
-    if _loads(torch):
-        return
+    if hasattr(torch.ops.torchvision, "nms") or _loads(torch):
+        return  # declared already (this file can be loaded twice in one process), or the real ones
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
