@@ -54,8 +54,11 @@ class Cascade:
 
     def weights(self, network: Network, draw: int, stage: str) -> Weights:
         """Return the drawn tensors of the stage's blocks, and the running statistics that go with them."""
-        drawn = weights_at(network, self._drawn(network, draw), self.stages[stage])
-        return with_batchnorm(network, drawn, self.batchnorm, images=self.images)
+        at = self.stages[stage]
+        drawn = weights_at(network, self._drawn(network, draw), at)
+        # All layers of the blocks, since a norm without weight and bias has statistics all the same.
+        layers = {layer for b in network.blocks if b.name in at.blocks for layer in b.layers}
+        return with_batchnorm(network, drawn, self.batchnorm, layers=layers, images=self.images)
 
     def _drawn(self, network: Network, draw: int) -> Drawn:
         if draw not in self._kept:

@@ -16,7 +16,7 @@ from salsanity.models.network import Network
 from salsanity.randomizers.collapse import Chosen, Probe, chosen
 from salsanity.randomizers.draw import Draw, TruncatedNormal
 from salsanity.randomizers.fresh import Keeping
-from salsanity.randomizers.stages import Stage
+from salsanity.randomizers.stages import Stage, first_stages
 from salsanity.suite.subject import Subject
 
 
@@ -53,7 +53,7 @@ def resolve(
     seeds = [draw_seed(spec.seed, draw) for draw in range(min(2, spec.draws))]
     found = _chosen(network, subject, spec, x, decisive, seeds, recorded)
     drawn = [found.draw(network, seed) for seed in (*seeds, draw_seed(spec.seed, 1))[:2]]
-    first = {block: stage.name for stage in reversed(stages) for block in stage.blocks}
+    first = first_stages(stages)
     rows = coverage_of(network, drawn, first, batchnorm=spec.batchnorm, keep=spec.keep)  # type: ignore[arg-type]
     return Initialiser(
         found.draw, found.reason, [row.to_json() for row in rows], randomised_share(rows)
