@@ -50,6 +50,11 @@ class UnitKey:
         """The name of the unit's file."""
         return digest(asdict(self))
 
+    @property
+    def place(self) -> str:
+        """Digest of all but methods and similarities, which may be spread over several units of one place."""
+        return digest([self.check, self.draw, self.images, self.stages, self.base])
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}

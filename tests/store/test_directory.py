@@ -15,11 +15,11 @@ from salsanity.store.directory import (
     DirectoryStore,
     UnitRecord,
     all_scores,
-    locked,
     plain,
     replacing,
     table_of,
 )
+from salsanity.store.folder import locked
 
 
 def key(draw: int = 0) -> UnitKey:
@@ -101,7 +101,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     store = DirectoryStore(tmp_path)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StoreError, match="No space"):
         store.put(result())
     assert [p.name for p in (tmp_path / "scores").iterdir()] == []
 

@@ -47,16 +47,12 @@ def missing_units(wanted: Iterable[UnitKey], have: Iterable[UnitKey]) -> list[Un
 
     A unit that another method or similarity was added to shrinks to what is missing.
     """
-    done: dict[tuple[object, ...], set[tuple[str, str]]] = {}
+    done: dict[str, set[tuple[str, str]]] = {}
     for key in have:
-        done.setdefault(_place(key), set()).update(
+        done.setdefault(key.place, set()).update(
             (method, similarity) for method in key.methods for similarity in key.similarities
         )
-    return [part for key in wanted for part in _lacking(key, done.get(_place(key), set()))]
-
-
-def _place(key: UnitKey) -> tuple[object, ...]:
-    return key.check, key.draw, key.images, key.stages, key.base
+    return [part for key in wanted for part in _lacking(key, done.get(key.place, set()))]
 
 
 def _lacking(key: UnitKey, done: set[tuple[str, str]]) -> list[UnitKey]:

@@ -11,10 +11,14 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
-from salsanity.records import VIEWS, LabelVerdict, Verdict
+from salsanity.records import VIEWS, LabelVerdict, UnitKey, Verdict
+from salsanity.store.directory import asked_part, asked_units
+from salsanity.store.folder import inside
 from salsanity.verdicts import curves, from_json
 
 FORMAT_VERSION: Final = 1
@@ -160,25 +164,11 @@ def read_run(folder: Path | str) -> Run:
         folder=folder,
         spec=spec,
         verdicts=_read_verdicts(folder),
-        scores=_read_scores(folder),
+        scores=_read_scores(folder, spec),
         gates=_read_json(folder, "gates.json", default={}),
         coverage=tuple(_read_json(folder, "coverage.json", default=[])),
         gallery=_read_gallery(folder, spec),
     )
-
-
-def inside(folder: Path, path: Path) -> Path:
-    """Return `path` if it lies in `folder` once links are followed.
-
-    Raises:
-        StoreError: it leads elsewhere.
-    """
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise StoreError(
-            f"expected a file inside {folder}, got a link that leads out of it: {path.name!r}; "
-            "replace the link by the file"
-        )
-    return path
 
 
 def _read_json(folder: Path, name: str, *, default: object = None) -> Any:
@@ -227,18 +217,25 @@ def _as_verdict(verdict: Verdict | LabelVerdict) -> Verdict:
     return Verdict(**named, retained_full=kept, retained_full_ci=interval)
 
 
-def _read_scores(folder: Path) -> pd.DataFrame:
+def _read_scores(folder: Path, spec: Json) -> pd.DataFrame:
     paths = sorted((folder / "scores").glob("*.parquet"))
-    parts = [_read_unit(inside(folder, path)) for path in paths if not path.name.startswith(".")]
+    asked = asked_units(spec)
+    read = (_read_unit(inside(folder, p), asked) for p in paths if not p.name.startswith("."))
+    parts = [part for part in read if part is not None]
     if not parts:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
     return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
 
 
-def _read_unit(path: Path) -> pd.DataFrame:
+def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None) -> pd.DataFrame | None:
     try:
-        return pd.read_parquet(path, columns=list(SCORE_COLUMNS))
-    except (OSError, ValueError, KeyError) as error:
+        table = pq.read_table(path, columns=list(SCORE_COLUMNS))
+        about = (table.schema.metadata or {}).get(b"salsanity")
+        scores: pd.DataFrame = table.to_pandas()
+        if about is None:
+            return scores
+        return asked_part(UnitKey.from_json(json.loads(about)["unit"]), scores, asked)
+    except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise StoreError(
             f"expected scores in {path}, got: {error}; delete the file and continue the run"
         ) from error

@@ -7,14 +7,13 @@ recognised by its checksum and counts as absent.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
@@ -23,8 +22,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from salsanity.errors import StoreError, UsageError
+from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult, digest
+from salsanity.store.folder import flush_folder, inside, unwritable
 
 FORMAT_VERSION: Final = 1
 
@@ -96,25 +96,51 @@ class DirectoryStore:
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""
         for path in sorted((self.folder / "scores").glob("*.parquet")):
-            record = self.get(path)
+            record = self.get(inside(self.folder, path))
             if record is not None:
                 yield record
+
+    def discard_damaged(self) -> int:
+        """Delete the files of units that are cut or damaged, and return how many: they are computed again."""
+        paths = list((self.folder / "scores").glob("*.parquet"))
+        damaged = [path for path in paths if self.get(inside(self.folder, path)) is None]
+        for path in damaged:
+            path.unlink()
+        return len(damaged)
 
     def keys(self) -> list[UnitKey]:
         """List the keys of every whole unit."""
         return [record.key for record in self.records()]
 
+    def records_of(self, spec: Mapping[str, Any]) -> list[UnitRecord]:
+        """Read the whole units that belong to the run of `spec`, cut to its methods and similarities."""
+        asked = asked_units(spec)
+        parts = ((r, asked_part(r.key, r.scores, asked)) for r in self.records())
+        return [UnitRecord(r.key, part, r.notes) for r, part in parts if part is not None]
+
     def read_json(self, name: str) -> Any:
         """Read `name` from the folder; None where it does not exist; `StoreError` where it is damaged."""
-        path = self.folder / name
+        path = inside(self.folder, self.folder / name)
         if not path.exists():
             return None
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise StoreError(
                 f"expected JSON in {path}, but it cannot be read ({error}); move the run folder away or delete it"
             ) from error
+
+    def read_object(self, name: str) -> dict[str, Any] | None:
+        """Read a JSON object that a run can make again; a damaged one is kept as `name`.damaged, and None returned."""
+        try:
+            value = self.read_json(name)
+        except StoreError:
+            value = ()
+        if value is None or isinstance(value, dict):
+            return value
+        path = self.folder / name
+        path.replace(path.with_name(f"{name}.damaged"))
+        return None
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `name` in the folder, whole or not at all; NaN becomes null."""
@@ -125,32 +151,42 @@ class DirectoryStore:
 
 @dataclass
 class replacing:  # noqa: N801 - a context manager reads as a verb
-    """Give a private temporary path beside `target`; on success flush it and rename it to `target`."""
+    """Give a private temporary path beside `target`; on success flush it and rename it to `target`.
+
+    Whatever fails, the former `target` stays whole; an error of the disk is a `StoreError`.
+    """
 
     target: Path
     _temporary: Path = field(init=False)
 
     def __enter__(self) -> Path:
-        self.target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".part-", dir=self.target.parent)
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".part-", dir=self.target.parent)
+        except OSError as error:
+            raise unwritable(self.target, error) from error
         os.close(handle)
         self._temporary = Path(name)
         return self._temporary
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is not None:
-            with suppress(OSError):
-                self._temporary.unlink()
-            return
         try:
-            with self._temporary.open("rb+") as file:
-                os.fsync(file.fileno())
-            self._temporary.chmod(0o644 & ~_umask())
-            self._temporary.replace(self.target)
-        except OSError:
+            if kind is None:
+                self._finish()
+        except OSError as fault:
+            error = fault
+        if error is not None:
             with suppress(OSError):
                 self._temporary.unlink()
-            raise
+        if isinstance(error, OSError):
+            raise unwritable(self.target, error) from error
+
+    def _finish(self) -> None:
+        with self._temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        self._temporary.chmod(0o644 & ~_umask())
+        self._temporary.replace(self.target)
+        flush_folder(self.target.parent)
 
 
 def _umask() -> int:
@@ -194,6 +230,41 @@ def table_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     return pd.DataFrame({name: columns.get(name, []) for name in SCHEMA.names})
 
 
+def asked_units(spec: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
+    """Return what spec.json says of the units of its run; None where it says nothing: all belong to it."""
+    listed = (spec.get("settings") or {}).get("units")
+    if not isinstance(listed, Mapping):
+        return None
+    return {name: frozenset(listed[name]) for name in ("places", "methods", "similarities")}
+
+
+def units_asked(wanted: Sequence[UnitKey]) -> dict[str, list[str]]:
+    """Return what `asked_units` reads: the places, methods and similarities of the wanted units."""
+    return {
+        "places": [key.place for key in wanted],
+        "methods": sorted({method for key in wanted for method in key.methods}),
+        "similarities": sorted({name for key in wanted for name in key.similarities}),
+    }
+
+
+def asked_part(
+    key: UnitKey, scores: pd.DataFrame, asked: Mapping[str, frozenset[str]] | None
+) -> pd.DataFrame | None:
+    """Cut a unit's scores to what a run asks for; None where the unit is not of that run.
+
+    A folder may also hold units of a larger run, of an earlier division of the images, or of another device.
+    """
+    if asked is None:
+        return scores
+    if key.place not in asked["places"]:
+        return None
+    methods = {name.partition("#")[0] for name in asked["methods"] & set(key.methods)}
+    similarities = {
+        name.partition("#")[0] for name in asked["similarities"] & set(key.similarities)
+    }
+    return scores[scores["method"].isin(methods) & scores["similarity"].isin(similarities)]
+
+
 def all_scores(records: Sequence[UnitRecord]) -> pd.DataFrame:
     """Concatenate the scores of units in a fixed order of rows, whatever the order of the units."""
     if not records:
@@ -204,20 +275,3 @@ def all_scores(records: Sequence[UnitRecord]) -> pd.DataFrame:
     for name in ("check", "stage", "image", "method", "view", "similarity"):
         joined[name] = joined[name].astype(str)
     return joined.sort_values(order, kind="stable", ignore_index=True)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the run folder for this process; a second process gets a `UsageError`.
-
-    The lock is the operating system's, on `.lock` in the folder, so that it ends with the process however that ends.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UsageError(
-                f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another --out"
-            ) from error
-        yield

@@ -16,7 +16,8 @@ from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
 from salsanity.records import CONTROLS, digest
-from salsanity.store.directory import FORMAT_VERSION
+from salsanity.store.directory import FORMAT_VERSION, DirectoryStore
+from salsanity.suite.narrator import Narrator
 
 CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
@@ -65,6 +66,21 @@ def default_folder(check: str, model: str, identity: Sequence[Any]) -> Path:
     return Path("salsanity-runs") / f"{name}-{digest([check, *identity])[:8]}"
 
 
+def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
+    """Return spec.json of the run in the folder, or {}; what is damaged is set aside, to be made again."""
+    lost = store.discard_damaged()
+    if lost:
+        narrator.say(f"{lost} unit(s) in {store.folder} are damaged and will be computed again.")
+    had_one = (store.folder / "spec.json").exists()
+    found = store.read_object("spec.json")
+    if had_one and found is None:
+        narrator.say(
+            f"{store.folder / 'spec.json'} is damaged; it is kept as spec.json.damaged, and the run begins with what "
+            "its folder still holds."
+        )
+    return found or {}
+
+
 def check_same(
     old: Mapping[str, Any], *, check: str, fingerprint: str, identity: Mapping[str, Any], data: str
 ) -> None:
@@ -75,6 +91,10 @@ def check_same(
         raise SpecError(
             f"expected a {check} run of format {FORMAT_VERSION} in this folder, got check={old.get('check')!r}, "
             f"format={old.get('format_version')!r}; give another --out"
+        )
+    if not is_readable(old):
+        raise SpecError(
+            "expected in this folder's spec.json what a run writes there, but some of it is missing; give another --out"
         )
     if old["model"]["fingerprint"] != fingerprint:
         raise SpecError(
@@ -88,3 +108,26 @@ def check_same(
             f"the run in this folder was made with another {', '.join(changed)}; only draws, images, methods, "
             "similarities and thresholds may be added or changed; give another --out"
         )
+
+
+_KEYS: Final[Mapping[str, type | tuple[type, ...]]] = {
+    "model": dict,
+    "data": dict,
+    "settings": dict,
+    "batch_size": int,
+    "init": (str, type(None)),
+}
+
+
+def is_readable(old: Mapping[str, Any]) -> bool:
+    """Whether spec.json has the keys that a continued run takes from it, each of its type."""
+    typed = all(name in old and isinstance(old[name], kind) for name, kind in _KEYS.items())
+    if not typed or not isinstance(old["settings"].get("identity"), dict):
+        return False
+    images = old["settings"].get("recorded_images", [])
+    named = isinstance(images, list) and all(
+        isinstance(image, dict) and {"id", "name"} <= image.keys() for image in images
+    )
+    return (
+        named and "fingerprint" in old["model"] and "name" in old["data"] and old["batch_size"] > 0
+    )

@@ -18,15 +18,24 @@ from salsanity.checks.plan import chunked, missing_units
 from salsanity.checks.spec import CheckSpec
 from salsanity.data.examples import ImageSource, image_id
 from salsanity.errors import SpecError, UsageError
-from salsanity.executors.serial import Executor, SerialExecutor
+from salsanity.executors.named import executor as executor_named
+from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, prepare
 from salsanity.records import UnitKey, digest
-from salsanity.store.directory import DirectoryStore, all_scores, locked
-from salsanity.suite.asking import check_same, default_folder, first_image, methods_of
+from salsanity.store.directory import DirectoryStore, all_scores, units_asked
+from salsanity.store.folder import locked
+from salsanity.suite.asking import (
+    check_same,
+    default_folder,
+    first_image,
+    methods_of,
+    recorded_run,
+)
+from salsanity.suite.containing import contained, time_limit
 from salsanity.suite.costs import shared, tell_cost
 from salsanity.suite.document import common_document, gallery_of, method_key, similarity_keys
-from salsanity.suite.execute import Work, execute
-from salsanity.suite.judging import belonging, write_conclusion
+from salsanity.suite.execute import Work, execute, intact_units
+from salsanity.suite.judging import write_conclusion
 from salsanity.suite.narrator import Narrator, Silent
 from salsanity.suite.networks import (
     TrainedNetwork,
@@ -86,7 +95,7 @@ def run_data_randomization(
     similarities: Sequence[Any] = registry.DEFAULT_SIMILARITIES,
     out: Path | None = None,
     narrator: Narrator | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
 ) -> Result:
     """Run the test, or what is missing of it, and return its result.
 
@@ -95,21 +104,23 @@ def run_data_randomization(
     """
     narrator, device = narrator or Silent(), device_of(spec.device)
     spec = replace(spec, target="label")
+    runs_on = executor_named(executor)
     chosen = methods_of(methods, spec, device)
     asked_similarities = tuple(registry.similarity(s) for s in similarities)
     identity = {**spec.identity(), **_identity(labels)}
     folder = out or default_folder(CHECK, name, [test.name, identity, _prints(labels)])
     with locked(folder):
         store = DirectoryStore(folder)
-        old = store.read_json("spec.json") or {}
+        old = recorded_run(store, narrator)
         networks = _networks(make_model, train, test, labels, spec, folder, device, narrator)
-        base = prepare(
-            networks[0].model,
-            first_image(test),
-            blocks="layer",
-            device=device,
-            name=name,
-        )
+        with time_limit(spec.unit_timeout):
+            base = prepare(
+                networks[0].model,
+                first_image(test),
+                blocks="layer",
+                device=device,
+                name=name,
+            )
         check_same(
             old, check=CHECK, fingerprint=base.fingerprint, identity=identity, data=test.name
         )
@@ -125,10 +136,11 @@ def run_data_randomization(
             old,
             is_explicit=methods is not None,
         )
-        ready = prepare_run(asked)
+        with contained(base, spec.unit_timeout):
+            ready = prepare_run(asked)
         for note in ready.notes:
             narrator.say(note)
-        _execute(_Run(ready, networks, labels, identity), narrator, executor or SerialExecutor())
+        _execute(_Run(ready, networks, labels, identity), narrator, runs_on)
     return Result(folder)
 
 
@@ -249,8 +261,9 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
     ready, store = run.ready, run.ready.asked.store
     weights, prints = _weights(run)
     wanted = _plan(run, prints)
-    units = missing_units(wanted, store.keys())
-    document = _document(run, prints)
+    gallery = gallery_of(ready)
+    units = missing_units(wanted, intact_units(store, gallery))
+    document = _document(run, prints, wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", [])
     states = 2 * len(weights.true) + len(weights.permuted)
@@ -264,32 +277,30 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
         done=len(wanted) - len(units),
         wanted=len(wanted),
     )
-    gallery = gallery_of(ready)
     shown = Shown(frozenset(gallery.facts), gallery.keep) if gallery.facts else None
     tools = replace(ready.tools, tick=narrator.advance)
     work = DataRandomizationWork(tools, weights, ready.reader, shown)
     began = time.perf_counter()
     failed = execute(
-        Work(work, gallery.flush, ready.asked.spec.unit_timeout),
+        Work(ready.tools.network, work, gallery.flush, ready.asked.spec.unit_timeout),
         units,
         store=store,
         executor=executor,
         narrator=narrator,
         total=passes,
     )
-    _conclude(run, document, wanted, failed, time.perf_counter() - began, narrator)
+    _conclude(run, document, failed, time.perf_counter() - began, narrator)
 
 
 def _conclude(
     run: _Run,
     document: dict[str, Any],
-    wanted: Sequence[UnitKey],
     failed: list[dict[str, Any]],
     seconds: float,
     narrator: Narrator,
 ) -> None:
     reasons = label_gates(run.networks, run.ready.tools.network.classes)
-    records = belonging(run.ready.asked.store, wanted)
+    records = run.ready.asked.store.records_of(document)
     verdicts = judge_labels(
         all_scores(records),
         methods=document["methods"],
@@ -312,8 +323,10 @@ def _conclude(
     )
 
 
-def _document(run: _Run, prints: Sequence[str]) -> dict[str, Any]:
-    document = common_document(run.ready, check=CHECK, base=digest(list(prints)))
+def _document(run: _Run, prints: Sequence[str], wanted: Sequence[UnitKey]) -> dict[str, Any]:
+    document = common_document(
+        run.ready, check=CHECK, base=digest(list(prints)), units=units_asked(wanted)
+    )
     document["settings"]["identity"] = run.identity
     stages = [{"name": n.name, "index": i, "blocks": []} for i, n in enumerate(run.networks, 1)]
     networks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,8 +31,10 @@ def similarity_keys(ready: Preparation) -> tuple[str, ...]:
     return tuple(f"{s.name}#{digest(repr(s))[:12]}" for s in ready.tools.similarities)
 
 
-def common_document(ready: Preparation, *, check: str, base: str) -> dict[str, Any]:
-    """Return the keys of spec.json that both checks share."""
+def common_document(
+    ready: Preparation, *, check: str, base: str, units: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return the keys of spec.json that both checks share; `units`: what of the scores folder belongs to the run."""
     asked, spec, network = ready.asked, ready.asked.spec, ready.tools.network
     images = [entry.to_json() for entry in ready.entries]
     names = asked.subject.class_names or asked.source.class_names
@@ -65,6 +68,7 @@ def common_document(ready: Preparation, *, check: str, base: str) -> dict[str, A
             "image_problems": ready.index.problems[:100],
             "duplicates": ready.index.duplicates,
             "notes": list(ready.notes),
+            "units": dict(units),
         },
     }
 

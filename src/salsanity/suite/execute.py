@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
-from salsanity.errors import UnitError
 from salsanity.executors.serial import Executor, Failure
+from salsanity.models.network import Network
 from salsanity.records import UnitKey, UnitResult
 from salsanity.store.directory import DirectoryStore
+from salsanity.store.folder import append_log
+from salsanity.suite.containing import contained
+from salsanity.suite.gallery import Gallery
 from salsanity.suite.narrator import Narrator
-
-LOG = "errors.log"
 
 
 @dataclass(frozen=True)
 class Work:
-    """Work on a unit under a time limit; `after` runs before the unit counts as done."""
+    """Work on a unit, contained against what user code does to `network`; `after` runs before the unit counts as done."""
 
+    network: Network
     compute: Callable[[UnitKey], UnitResult]
     after: Callable[[], None]
     timeout: float | None = None
 
     def __call__(self, key: UnitKey) -> UnitResult:
         """Compute one unit."""
-        with time_limit(self.timeout):
+        with contained(self.network, self.timeout):
             record = self.compute(key)
         self.after()
         return record
@@ -61,27 +59,11 @@ def execute(
     return failed
 
 
+def intact_units(store: DirectoryStore, gallery: Gallery) -> list[UnitKey]:
+    """List the finished units, without those whose pictures were damaged: they draw them again with their scores."""
+    damaged = gallery.damaged()
+    return [k for k in store.keys() if k.draw > 0 or damaged.isdisjoint(k.images)]  # noqa: SIM118
+
+
 def _log(store: DirectoryStore, unit: UnitKey, failure: Failure) -> None:
-    with (store.folder / LOG).open("a", encoding="utf-8") as file:
-        file.write(f"unit {unit.digest} (draw {unit.draw})\n{failure.trace}\n")
-
-
-@contextmanager
-def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `UnitError` in the block after `seconds`; only the main thread can be interrupted so."""
-    if seconds is None or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(_: int, __: FrameType | None) -> None:
-        raise UnitError(
-            f"the unit took longer than {seconds:g} s; raise --unit-timeout, or leave out what hangs"
-        )
-
-    previous = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
+    append_log(store.folder, f"unit {unit.digest} (draw {unit.draw})\n{failure.trace}")

@@ -10,7 +10,7 @@ from typing import Final
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from salsanity.store.directory import replacing
@@ -35,17 +35,26 @@ class Gallery:
         """Take one map (C, H, W) or (C, T)."""
         self.waiting.setdefault(image, {})[f"maps/{method}/{stage}"] = compact(maps)
 
+    def damaged(self) -> frozenset[str]:
+        """Return the ids of images whose file is there and cannot be read: their units are computed again."""
+        return frozenset(image for image in self.facts if is_damaged(self.path(image)))
+
+    def path(self, image: str) -> Path:
+        """Where an image's file lies or would lie."""
+        return self.folder / f"{image[:16]}.safetensors"
+
     def flush(self) -> None:
         """Write what waits, beside what the files already hold."""
         for image, tensors in self.waiting.items():
-            path = self.folder / f"{image[:16]}.safetensors"
+            path = self.path(image)
             everything = {
                 "photo": self.photos[image].float().contiguous(),
                 **_held(path),
                 **tensors,
             }
+            content = save(everything, metadata={"image": image, **self.facts[image]})
             with replacing(path) as temporary:
-                save_file(everything, temporary, metadata={"image": image, **self.facts[image]})
+                temporary.write_bytes(content)
         self.waiting.clear()
 
 
@@ -58,6 +67,11 @@ def _held(path: Path) -> dict[str, Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError):
         return {}
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file of the gallery is there but cut or overwritten."""
+    return path.exists() and not _held(path)
 
 
 def compact(maps: Tensor) -> Tensor:

@@ -14,14 +14,23 @@ from salsanity import registry
 from salsanity.checks.intervention import Cascade
 from salsanity.checks.model_randomization import CHECK, ModelRandomizationWork, Shown
 from salsanity.checks.plan import chunked, missing_units
-from salsanity.checks.spec import CheckSpec
+from salsanity.checks.spec import INITS, CheckSpec
 from salsanity.data.examples import ImageSource
-from salsanity.executors.serial import Executor, SerialExecutor
+from salsanity.executors.named import executor as executor_named
+from salsanity.executors.serial import Executor
 from salsanity.models.network import prepare
 from salsanity.randomizers.stages import Stage, full_of, half_of, stages_of
 from salsanity.records import UnitKey, digest
-from salsanity.store.directory import DirectoryStore, locked
-from salsanity.suite.asking import check_same, default_folder, first_image, methods_of
+from salsanity.store.directory import DirectoryStore, units_asked
+from salsanity.store.folder import locked
+from salsanity.suite.asking import (
+    check_same,
+    default_folder,
+    first_image,
+    methods_of,
+    recorded_run,
+)
+from salsanity.suite.containing import contained, time_limit
 from salsanity.suite.costs import tell_cost, unit_passes
 from salsanity.suite.document import (
     common_document,
@@ -30,7 +39,8 @@ from salsanity.suite.document import (
     similarity_keys,
     with_note,
 )
-from salsanity.suite.execute import Work, execute
+from salsanity.suite.execute import Work, execute, intact_units
+from salsanity.suite.gallery import Gallery
 from salsanity.suite.initialiser import Initialiser, resolve
 from salsanity.suite.judging import conclude
 from salsanity.suite.narrator import Narrator, Silent
@@ -72,7 +82,7 @@ def run_model_randomization(
     spec: CheckSpec = CheckSpec(),  # noqa: B008 - frozen
     out: Path | None = None,
     narrator: Narrator | None = None,
-    executor: Executor | None = None,
+    executor: Executor | str | None = None,
     labels: Sequence[int] | None = None,
 ) -> Result:
     """Run the test, or what is missing of it, and return its result.
@@ -82,17 +92,21 @@ def run_model_randomization(
     Raises a `UsageError` for bad input before anything long is computed.
     """
     narrator, device = narrator or Silent(), device_of(spec.device)
+    runs_on = executor_named(executor)
     asked_methods = methods_of(methods, spec, device)
+    if spec.init not in INITS:
+        registry.draw(spec.init)  # what is wrong with it is said before anything is computed
     asked_similarities = tuple(registry.similarity(s) for s in similarities)
     blocks = list(spec.blocks) if isinstance(spec.blocks, tuple) else spec.blocks
-    network = prepare(
-        subject.model, first_image(source), blocks=blocks, device=device, name=subject.name
-    )
+    with time_limit(spec.unit_timeout):
+        network = prepare(
+            subject.model, first_image(source), blocks=blocks, device=device, name=subject.name
+        )
     identity = [network.fingerprint, source.name, spec.identity()]
     folder = out or default_folder(CHECK, subject.name, identity)
     with locked(folder):
         store = DirectoryStore(folder)
-        old = store.read_json("spec.json") or {}
+        old = recorded_run(store, narrator)
         check_same(
             old,
             check=CHECK,
@@ -111,10 +125,11 @@ def run_model_randomization(
             old,
             is_explicit=methods is not None,
         )
-        run = _prepared(asked, labels)
+        with contained(network, spec.unit_timeout):
+            run = _prepared(asked, labels)
         for note in run.ready.notes:
             narrator.say(note)
-        _execute(run, narrator, executor or SerialExecutor())
+        _execute(run, narrator, runs_on)
     return Result(folder)
 
 
@@ -196,8 +211,9 @@ def _plan(run: _Run) -> list[UnitKey]:
 def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
     ready, store = run.ready, run.ready.asked.store
     wanted = _plan(run)
-    units = missing_units(wanted, store.keys())
-    document = _document(run)
+    gallery = gallery_of(ready)
+    units = missing_units(wanted, intact_units(store, gallery))
+    document = _document(run, wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", run.init.coverage)
     passes = sum(unit_passes(ready, unit) for unit in units)
@@ -211,11 +227,10 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
         wanted=len(wanted),
     )
     began = time.perf_counter()
-    failed = _run_units(run, units, narrator, executor, passes)
+    failed = _run_units(run, gallery, units, narrator, executor, passes)
     conclude(
         store,
         document,
-        wanted,
         accuracy=ready.accuracy,
         failed=failed,
         seconds=time.perf_counter() - began,
@@ -224,9 +239,14 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
 
 
 def _run_units(
-    run: _Run, units: Sequence[UnitKey], narrator: Narrator, executor: Executor, passes: int
+    run: _Run,
+    gallery: Gallery,
+    units: Sequence[UnitKey],
+    narrator: Narrator,
+    executor: Executor,
+    passes: int,
 ) -> list[dict[str, Any]]:
-    ready, gallery = run.ready, gallery_of(run.ready)
+    ready = run.ready
     work = ModelRandomizationWork(
         replace(ready.tools, tick=narrator.advance),
         _cascade(run),
@@ -236,7 +256,7 @@ def _run_units(
         shown=Shown(frozenset(gallery.facts), gallery.keep) if gallery.facts else None,
     )
     return execute(
-        Work(work, gallery.flush, run.spec.unit_timeout),
+        Work(ready.tools.network, work, gallery.flush, run.spec.unit_timeout),
         units,
         store=ready.asked.store,
         executor=executor,
@@ -253,10 +273,10 @@ def _cascade(run: _Run) -> Cascade:
     return Cascade(run.init.draw, stages, spec.seed, spec.batchnorm, images)  # type: ignore[arg-type]
 
 
-def _document(run: _Run) -> dict[str, Any]:
+def _document(run: _Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
     spec, blocks = run.spec, run.ready.tools.network.blocks
     return {
-        **common_document(run.ready, check=CHECK, base=_base(run)),
+        **common_document(run.ready, check=CHECK, base=_base(run), units=units_asked(wanted)),
         "order": spec.order,
         "stages_mode": spec.stages,
         "stages": [

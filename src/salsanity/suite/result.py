@@ -57,8 +57,8 @@ class Result:
 
     @cached_property
     def scores(self) -> pd.DataFrame:
-        """Every similarity of every image, draw and stage, as in the scores folder."""
-        return all_scores(list(self._store.records()))
+        """Every similarity of every image, draw and stage of this run, as in the scores folder."""
+        return all_scores(self._store.records_of(self.spec))
 
     @property
     def headlines(self) -> pd.DataFrame:

@@ -60,6 +60,7 @@ def save(figure: Figure, path: Path) -> Path:
     form = path.suffix.removeprefix(".")
     part = path.with_name(f".{path.name}.part")
     undated = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    part.unlink(missing_ok=True)  # it might be a link that leads elsewhere
     try:
         with styled():
             figure.savefig(part, format=form, dpi=200, metadata=undated[form])
