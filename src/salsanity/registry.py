@@ -213,10 +213,15 @@ def _baseline(changes: Mapping[str, Any]) -> Baseline:
 def canonical(spec: str) -> str:
     """Return the spec with its arguments in a fixed order and spelling, as the name in scores."""
     call = parse_call(spec)
-    if not call.arguments:
-        return call.target
-    inner = ", ".join(f"{key}={value!r}" for key, value in sorted(call.arguments.items()))
-    return f"{call.target}({inner})"
+    return spelled(call.target, call.arguments)
+
+
+def spelled(target: str, arguments: Mapping[str, Any]) -> str:
+    """Write a name with its arguments as `canonical` does."""
+    if not arguments:
+        return target
+    inner = ", ".join(f"{key}={value!r}" for key, value in sorted(arguments.items()))
+    return f"{target}({inner})"
 
 
 def _as_method(value: Any, name: str) -> Method:

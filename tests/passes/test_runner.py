@@ -264,12 +264,22 @@ def test_passes_work_under_no_grad_and_inference_mode() -> None:
 @pytest.mark.parametrize("shape", [(3, 2, 12, 12), (3, 1, 12, 12), (3, 12, 12), (3, 1, 3, 3)])
 def test_foreign_maps_of_any_usual_shape_fit(shape: tuple[int, ...]) -> None:
     found = as_maps(torch.rand(shape).numpy(), X, "mine")
-    assert found.shape[2:] == X.shape[2:]
-    assert found.dtype == X.dtype
+    assert found.gradient.shape[2:] == X.shape[2:]
+    assert found.gradient.dtype == X.dtype
+    small = shape[-1] < X.shape[-1]
+    assert found.enlarged_from == (shape[2:] if small else None)
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.rand(2, 2, 12, 12), torch.rand(3, 7, 12, 12), torch.rand(3), "map", None]
+    "wrong",
+    [
+        torch.rand(2, 2, 12, 12),
+        torch.rand(3, 7, 12, 12),
+        torch.rand(3, 1, 24, 24),
+        torch.rand(3),
+        "map",
+        None,
+    ],
 )
 def test_foreign_maps_of_other_shapes_are_refused(wrong: object) -> None:
     with pytest.raises((ValueError, TypeError)):

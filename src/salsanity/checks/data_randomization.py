@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from salsanity.checks.compare import Cell, Prepared, Rows, compare, prepare
-from salsanity.checks.explain import Wanted, explain
+from salsanity.checks.explain import Wanted, enlargements, explain
 from salsanity.checks.images import ChunkReader
 from salsanity.checks.intervention import CHANGED_STREAM, REFERENCE_STREAM, Instruments
 from salsanity.checks.model_randomization import Shown, computed_with_backoff
@@ -65,7 +65,11 @@ class DataRandomizationWork:
         _compare_pairs(rows, chunk, TRUE_PAIRS, self.networks.true_pairs(), chunk.honest)
         _compare_pairs(rows, chunk, MIXED_PAIRS, self.networks.mixed_pairs(), chunk.permuted)
         _ceilings(rows, chunk)
-        notes = {"seconds": time.perf_counter() - began, "batch_size": batch_size}
+        notes = {
+            "seconds": time.perf_counter() - began,
+            "batch_size": batch_size,
+            "enlarged": chunk.enlarged,
+        }
         return UnitResult(key, rows.columns, notes)
 
 
@@ -85,6 +89,7 @@ class _Chunk:
     references: list[Features] = field(default_factory=list)
     honest: list[Features] = field(default_factory=list)
     permuted: list[Features] = field(default_factory=list)
+    enlarged: dict[str, list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, key: UnitKey, work: DataRandomizationWork, batch_size: int) -> _Chunk:
@@ -131,6 +136,7 @@ class _Chunk:
             ):
                 if is_shown and work.shown is not None:
                     work.shown.take(key.images, found, state.name)
+                self.enlarged.update(enlargements(found.maps))
                 features.append(prepare(found.maps, list(self.similarities.values())))
 
 

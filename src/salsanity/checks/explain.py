@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,10 +19,14 @@ from salsanity.passes.schedule import Demand, State
 
 @dataclass(frozen=True)
 class Explained:
-    """Maps of one method for a batch, or why there are none: one reason or None per image."""
+    """Maps of one method for a batch, or why there are none: one reason or None per image.
+
+    `enlarged_from`: the size at which an explainer returned them, where that was smaller than the images.
+    """
 
     maps: Tensor | None
     reasons: tuple[str | None, ...]
+    enlarged_from: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,12 +117,14 @@ def _finish(
 ) -> Explained:
     images = len(batch.ids)
     reasons: list[str | None] = [None] * images
+    size: tuple[int, ...] | None = None
     while running.ended is None:
         missing = tuple(r for r in running.requests if r not in answer.results)
         if missing:
             (more,) = run(network, batch, [Demand(state, missing)], setting=setting)
             answer.results.update(more.results)
         found = [answer.results[request] for request in running.requests]
+        size = next((result.enlarged_from for result in found if result.enlarged_from), size)
         results = [_usable(result, reasons) for result in found]
         whole = [result for result in results if result is not None]
         if len(whole) < len(results):
@@ -127,7 +133,12 @@ def _finish(
         _advance(running, tuple(whole), images)
     ended = running.ended
     merged = tuple(a or b for a, b in zip(reasons, ended.reasons, strict=True))
-    return replace(ended, reasons=merged)
+    return replace(ended, reasons=merged, enlarged_from=size)
+
+
+def enlargements(maps: Mapping[str, Explained]) -> dict[str, list[int]]:
+    """Return the methods whose maps came smaller than the images, with the size at which they came."""
+    return {name: list(e.enlarged_from) for name, e in maps.items() if e.enlarged_from}
 
 
 def _usable(result: PassResult | ForeignFailure, reasons: list[str | None]) -> PassResult | None:

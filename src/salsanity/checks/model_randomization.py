@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from salsanity.checks.compare import Cell, Prepared, Rows, compare, prepare
-from salsanity.checks.explain import StateMaps, Wanted, explain, own_targets
+from salsanity.checks.explain import StateMaps, Wanted, enlargements, explain, own_targets
 from salsanity.checks.health import signal_of
 from salsanity.checks.images import ChunkReader
 from salsanity.checks.intervention import (
@@ -92,9 +92,10 @@ class ModelRandomizationWork:
         names = [name.partition("#")[0] for name in key.methods]
         similar = {name.partition("#")[0] for name in key.similarities}
         job = _Job(key, self, names, similar, batch_size)
-        columns, health = job.run()
+        columns, health, enlarged = job.run()
         notes = {
             "health": health,
+            "enlarged": enlarged,
             "seconds": time.perf_counter() - began,
             "batch_size": batch_size,
         }
@@ -133,15 +134,18 @@ class _Job:
     def methods(self) -> tuple[Method, ...]:
         return self.work.instruments.chosen(self.names)
 
-    def run(self) -> tuple[Mapping[str, Sequence[Any]], list[dict[str, Any]]]:
-        """Return the columns of scores, and the health of each stage's signal."""
+    def run(
+        self,
+    ) -> tuple[Mapping[str, Sequence[Any]], list[dict[str, Any]], dict[str, list[int]]]:
+        """Return the columns of scores, the health of each stage's signal, and which maps came small."""
         chunk = self.work.chunk(self)
         rows = Rows(CHECK, self.key.images)
         wanted = self._wanted(chunk)
-        health = []
+        health, enlarged = [], {}
         for found in self._explained(chunk, wanted, CHANGED_STREAM):
             stage = found.state.name.partition("/")[2]
             self._score(rows, chunk, found, stage)
+            enlarged.update(enlargements(found.maps))
             if stage != REFERENCE_STAGE:
                 logits = found.logits if found.logits is not None else self._logits(chunk, found)
                 health.append(
@@ -149,7 +153,7 @@ class _Job:
                 )
         if self.key.draw == 0:
             self._sure_ceilings(rows, chunk)
-        return rows.columns, health
+        return rows.columns, health, enlarged
 
     def reference(self) -> _Chunk:
         """Explain the trained network under the reference stream, once per chunk."""

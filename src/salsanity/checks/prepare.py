@@ -17,6 +17,7 @@ from salsanity.errors import MethodError
 from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
 from salsanity.models.layers import SpatialLayer, spatial_layer
 from salsanity.models.network import Network
+from salsanity.models.swap import swapped
 from salsanity.passes.foreign import out_of_memory
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.run import differentiate
@@ -51,41 +52,53 @@ def find_spatial_layer(
 
 @dataclass(frozen=True)
 class Admitted:
-    """Methods that are defined for a network, and why the others are not."""
+    """Methods that are defined for a network, why the others are not, and what to say of the former."""
 
     methods: tuple[Method, ...]
     refused: dict[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def admitted(tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str]) -> Admitted:
     """Try every built-in method, at one sample and step, on the trained network and a few images.
 
-    A guided rule that changes nothing is refused: it would silently be its plain counterpart.
+    A guided rule that changes nothing is refused: it would silently be its plain counterpart. Explainers of libraries
+    say themselves whether the network suits them.
     """
-    kept, refused = [], {}
+    kept, refused, notes = [], {}, []
     for method in tools.methods:
         try:
-            _try(tools, method, x, targets, ids)
+            notes += _try(tools, method, x, targets, ids)
             kept.append(method)
         except MethodError as error:
             refused[method.name] = str(error)
-    return Admitted(tuple(kept), refused)
+    return Admitted(tuple(kept), refused, tuple(notes))
 
 
 def _try(
     tools: Instruments, method: Method, x: Tensor, targets: Tensor, ids: Sequence[str]
-) -> None:
+) -> list[str]:
     inputs = tools.inputs(x, targets, ids, "trained")
     cheap = cheapest(method)
     requests = requests_of(cheap, tools, x, targets, ids)
-    if any(isinstance(request, Foreign) for request in requests):
-        return  # tried where its rows are: it may be dear, and its failure spoils them alone
+    foreign = [request for request in requests if isinstance(request, Foreign)]
+    if foreign:  # tried where its rows are: it may be dear, and its failure spoils them alone
+        return [note for request in foreign for note in _admitted_by(request, tools.network, x)]
     setting = tools.setting(REFERENCE_STREAM, batch_size=max(1, len(x)))
     (_,) = explain(
         tools.network, inputs, [Wanted(State("trained", {}, targets), (cheap,))], setting=setting
     )
     if isinstance(method, GuidedBackprop | GuidedGradCAM):
         _check_guided(tools.network, x, targets, method.name)
+    return []
+
+
+def _admitted_by(request: Foreign, network: Network, x: Tensor) -> Sequence[str]:
+    """Ask a library's explainer whether the network suits it; whatever it does to the network is undone."""
+    if request.admit is None:
+        return ()
+    with swapped(network, {}), torch.inference_mode(False), torch.enable_grad():
+        return request.admit(network.module, x[:1].detach().clone())
 
 
 def _check_guided(network: Network, x: Tensor, targets: Tensor, name: str) -> None:

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salsanity.models.network import Network
+from salsanity.models.swap import swapped
 from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
 
@@ -28,6 +29,7 @@ class ForeignFailure:
     reasons: tuple[str | None, ...]
     maps: Tensor | None = None
     """(B, ...) with NaN rows for the failed images; None where no image has a map."""
+    enlarged_from: tuple[int, ...] | None = None
 
 
 def explained_by(
@@ -41,8 +43,10 @@ def explained_by(
     stream: int,
 ) -> PassResult | ForeignFailure:
     """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows."""
+    if request.alone:
+        return _one_by_one(request, network, x, targets, ids, seed, stream)
     try:
-        return PassResult(_maps(request, network, x, targets, ids, seed, stream))
+        return _maps(request, network, x, targets, ids, seed, stream)
     except Exception as error:
         if out_of_memory(error):
             raise
@@ -68,7 +72,7 @@ def _one_by_one(
     seed: int,
     stream: int,
 ) -> PassResult | ForeignFailure:
-    rows: list[Tensor | None] = []
+    rows: list[PassResult | None] = []
     reasons: list[str | None] = []
     for i in range(len(x)):
         one = slice(i, i + 1)
@@ -83,9 +87,12 @@ def _one_by_one(
     good = [row for row in rows if row is not None]
     if not good:
         return ForeignFailure(tuple(reasons))
-    blank = torch.full_like(good[0], torch.nan)
-    maps = torch.cat([blank if row is None else row for row in rows])
-    return PassResult(maps) if len(good) == len(rows) else ForeignFailure(tuple(reasons), maps)
+    blank = torch.full_like(good[0].gradient, torch.nan)
+    maps = torch.cat([blank if row is None else row.gradient for row in rows])
+    size = good[0].enlarged_from
+    if len(good) == len(rows):
+        return PassResult(maps, enlarged_from=size)
+    return ForeignFailure(tuple(reasons), maps, size)
 
 
 def _reason(request: Foreign, error: Exception) -> str:
@@ -101,9 +108,11 @@ def _maps(
     ids: Sequence[str],
     seed: int,
     stream: int,
-) -> Tensor:
+) -> PassResult:
     state = seed_for(seed, "foreign", request.name, stream, *ids)
     with ExitStack() as stack:
+        # What a failed call left on the network must not meet the next image.
+        stack.enter_context(swapped(network, {}, exact=False))
         stack.enter_context(own_random_state(state))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
@@ -111,11 +120,11 @@ def _maps(
     return as_maps(maps, x, request.name)
 
 
-def as_maps(maps: object, x: Tensor, name: str) -> Tensor:
+def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
     """Bring what an explainer returned to maps of the inputs' height and width, on their device.
 
     Accepts tensors and arrays of shape (B, C, *spatial), (B, 1, *spatial) or (B, *spatial), at input size or smaller
-    (then enlarged bilinearly). Raises `ValueError` for other shapes.
+    (then enlarged bilinearly, and the result says from which size). Raises `ValueError` for other shapes.
     """
     if isinstance(maps, tuple) and len(maps) == 1:
         maps = maps[0]
@@ -133,12 +142,14 @@ def as_maps(maps: object, x: Tensor, name: str) -> Tensor:
             f"expected maps of shape {tuple(x.shape)} or with one channel, got {tuple(tensor.shape)} from {name}"
         )
     if tensor.shape[2:] == x.shape[2:]:
-        return tensor
-    if x.dim() != 4:
+        return PassResult(tensor)
+    larger = any(a > b for a, b in zip(tensor.shape[2:], x.shape[2:], strict=True))
+    if x.dim() != 4 or larger:
         raise ValueError(
             f"expected maps of shape {tuple(x.shape)}, got {tuple(tensor.shape)} from {name}"
         )
-    return F.interpolate(tensor, size=x.shape[2:], mode="bilinear", align_corners=False)
+    enlarged = F.interpolate(tensor, size=x.shape[2:], mode="bilinear", align_corners=False)
+    return PassResult(enlarged, enlarged_from=tuple(tensor.shape[2:]))
 
 
 @contextmanager

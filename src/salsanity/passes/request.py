@@ -7,7 +7,7 @@ several methods want are recognised and run once, and the runner may batch acros
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal
@@ -107,10 +107,17 @@ Explainer = Callable[[Any, Tensor, Tensor], Any]
 
 @dataclass(frozen=True)
 class Foreign:
-    """One opaque step: a callable that explains a batch by itself."""
+    """One opaque step: a callable that explains a batch by itself.
+
+    `alone`: each image is explained by itself under a random state of its own, so that its map cannot depend on its
+    batch. `admit`: `(module, inputs) -> sentences to tell`, cheap, run once before the long part; raises `MethodError`
+    where the explainer is not defined for the network.
+    """
 
     explainer: Explainer
     name: str
+    alone: bool = False
+    admit: Callable[[Any, Tensor], Sequence[str]] | None = None
 
 
 @dataclass(frozen=True)
@@ -118,8 +125,10 @@ class PassResult:
     """The folded result of one request, for a batch of B images.
 
     `gradient`: (B, C, H, W) at the input, or of the tapped layer's shape; for `Foreign` the maps.
-    `activation`: the tapped layer's output, folded alike; None without a tap.
+    `activation`: the tapped layer's output, folded alike; None without a tap. `enlarged_from`: the size of maps that came
+    smaller than the input and were enlarged.
     """
 
     gradient: Tensor
     activation: Tensor | None = None
+    enlarged_from: tuple[int, ...] | None = None

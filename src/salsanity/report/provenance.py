@@ -122,10 +122,15 @@ def _duration(seconds: float) -> str:
 def method_settings(run: Run) -> list[tuple[str, str]]:
     """Return each method with the settings that it ran with."""
     settings = run.spec.get("method_settings") or {}
-    return [
-        (method_name(m), printable(_joined(settings[m])) if settings.get(m) else "no settings")
-        for m in run.methods
-    ]
+    enlarged = run.gates.get("enlarged") or {}
+    rows = []
+    for m in run.methods:
+        said = [printable(_joined(settings[m]))] if settings.get(m) else []
+        if enlarged.get(m):
+            size = " × ".join(str(n) for n in enlarged[m])
+            said.append(f"maps of {size} enlarged bilinearly to the images' size")
+        rows.append((method_name(m), "; ".join(said) or "no settings"))
+    return rows
 
 
 @dataclass(frozen=True)
