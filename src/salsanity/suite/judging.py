@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from salsanity.checks.health import pooled
-from salsanity.records import CONTROLS, LabelVerdict, Outcome, UnitKey, Verdict
+from salsanity.records import CONTROLS, LabelVerdict, Outcome, Verdict
 from salsanity.report import write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
 from salsanity.suite.narrator import Narrator
@@ -26,15 +26,14 @@ from salsanity.verdicts import (
 def conclude(
     store: DirectoryStore,
     document: Mapping[str, Any],
-    wanted: Sequence[UnitKey],
     *,
     accuracy: Mapping[str, Any] | None,
     failed: Sequence[Mapping[str, Any]],
     seconds: float,
     narrator: Narrator,
 ) -> None:
-    """Judge the scores that belong to `wanted`, and write verdicts, gates, figures and the report."""
-    records = belonging(store, wanted)
+    """Judge the scores that belong to the run of `document`, and write verdicts, gates, figures and the report."""
+    records = store.records_of(document)
     health = pooled(entry for record in records for entry in record.notes.get("health", ()))
     decisive = [name for name in (document["half"], document["full"]) if name]
     gates = (
@@ -103,24 +102,6 @@ def write_conclusion(
         },
     )
     draw_report(store.folder, narrator)
-
-
-def belonging(store: DirectoryStore, wanted: Sequence[UnitKey]) -> list[UnitRecord]:
-    """Read the finished units that hold what `wanted` asks for, cut to its methods and similarities."""
-    asked = {(k.check, k.draw, k.images, k.stages, k.base): k for k in wanted}
-    kept = []
-    for record in store.records():
-        k = record.key
-        key = asked.get((k.check, k.draw, k.images, k.stages, k.base))
-        if key is not None:
-            methods = {n.partition("#")[0] for n in set(k.methods) & set(key.methods)}
-            similarities = {
-                n.partition("#")[0] for n in set(k.similarities) & set(key.similarities)
-            }
-            table = record.scores
-            mask = table["method"].isin(methods) & table["similarity"].isin(similarities)
-            kept.append(UnitRecord(k, table[mask], record.notes))
-    return kept
 
 
 def _reasons(

@@ -89,11 +89,17 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    size = asked.old.get("batch_size") or asked.spec.batch_size
+    size = asked.old.get("batch_size") or asked.spec.batch_size or _recorded_batch_size(asked)
     speed = measured_speed(network, some, targets, batch_size=size)
     tools = replace(tools, methods=allowed.methods, batch_size=speed.batch_size)
     notes = (*_notes(asked, index, allowed.refused), *allowed.notes)
     return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
+
+
+def _recorded_batch_size(asked: Asked) -> int | None:
+    """Return the largest batch size of the units in the folder: what was chosen, where spec.json was lost."""
+    sizes = [record.notes.get("batch_size") or 0 for record in asked.store.records()]
+    return max(sizes, default=0) or None
 
 
 def _indexed(asked: Asked, labels: Sequence[int] | None) -> ImageIndex:
