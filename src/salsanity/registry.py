@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from importlib.metadata import entry_points
 from typing import Any, Final
 
-from salsanity.errors import MethodError, SalsanityError, SimilarityError, UsageError
+from salsanity.errors import MethodError, SimilarityError, UsageError
 from salsanity.methods import (
     CallableMethod,
     Edge,
@@ -34,6 +33,9 @@ from salsanity.methods import (
 )
 from salsanity.models.load import load_symbol
 from salsanity.passes.request import Baseline
+from salsanity.plugins import DRAWS, LIBRARIES, METHODS, SIMILARITIES, Plugin, plugin, plugin_names
+from salsanity.randomizers.brought import BroughtDraw
+from salsanity.randomizers.draw import INITIALISERS, Draw
 from salsanity.similarity import HOG, SSIM, Cosine, Pearson, Similarity, Spearman
 
 MAX_SPEC_LENGTH: Final = 2000
@@ -141,9 +143,9 @@ def method(spec: str | Method | Callable[..., Any], *, effort: Effort = Effort()
         raise MethodError(
             f"{call.target!r} is a control, which always runs; name methods such as gradient"
         )
-    plugin = _plugin("salsanity.methods", call.target)
-    if plugin is not None:
-        return _as_method(_made(plugin, call, spec), call.target)
+    added = plugin(METHODS, call.target)
+    if added is not None:
+        return _added_method(added, call, spec)
     if ":" in call.target:
         return _from_library(call, spec)
     raise MethodError(
@@ -234,24 +236,18 @@ def _as_method(value: Any, name: str) -> Method:
     )
 
 
-def _made(plugin: Any, call: Call, spec: str) -> Any:
-    if not isinstance(plugin, type) and not call.arguments:
-        return plugin
+def _added_method(added: Plugin, call: Call, spec: str) -> Method:
     try:
-        return plugin(**call.arguments)
-    except SalsanityError:
-        raise
-    except Exception as error:
-        raise MethodError(
-            f"plug-in {spec!r} cannot be made: {type(error).__name__}: {error}"
-        ) from error
+        return _as_method(added.made(**call.arguments), canonical(spec))
+    except MethodError as error:
+        raise added.broken(str(error)) from error
 
 
 def _from_library(call: Call, spec: str) -> Method:
     library, _, target = call.target.partition(":")
-    adapter = _plugin("salsanity.libraries", library)
+    adapter = plugin(LIBRARIES, library)
     if adapter is not None:
-        made = adapter(target, dict(call.arguments))
+        made = adapter.value(target, dict(call.arguments))
         return _as_method(made, canonical(spec))
     if call.arguments:
         raise MethodError(
@@ -265,35 +261,43 @@ def similarity(spec: str | Similarity[Any]) -> Similarity[Any]:
     if not isinstance(spec, str):
         return spec
     call = parse_call(spec)
-    factory = BUILT_IN_SIMILARITIES.get(call.target) or _plugin(
-        "salsanity.similarities", call.target
-    )
-    if factory is None:
+    if call.target in BUILT_IN_SIMILARITIES:
+        try:
+            return BUILT_IN_SIMILARITIES[call.target](**call.arguments)
+        except TypeError as error:
+            raise SimilarityError(f"similarity {spec!r} cannot be made: {error}") from error
+    added = plugin(SIMILARITIES, call.target)
+    if added is None:
         raise SimilarityError(
             f"expected a similarity, got {call.target!r}; known are {', '.join(BUILT_IN_SIMILARITIES)} "
             "and plug-ins (see `salsanity similarities`)"
         )
-    try:
-        return factory(**call.arguments)
-    except TypeError as error:
-        raise SimilarityError(f"similarity {spec!r} cannot be made: {error}") from error
+    made: Similarity[Any] = added.made(**call.arguments)
+    missing = [name for name in ("name", "prepare", "compare") if not hasattr(made, name)]
+    if missing:
+        raise added.broken(f"expected a similarity, got {type(made).__name__} without {missing[0]}")
+    return made
 
 
-def _plugin(group: str, name: str) -> Any:
-    """Load the plug-in `name` of `group`; None where there is none; an error that names a broken one."""
-    for entry in entry_points(group=group, name=name):
-        try:
-            return entry.load()
-        except SalsanityError:
-            raise
-        except Exception as error:
-            raise UsageError(
-                f"plug-in {name!r} ({entry.value}) of {group} cannot be loaded: {type(error).__name__}: {error}; "
-                "repair or uninstall it"
-            ) from error
-    return None
+def draw(spec: str) -> Draw:
+    """Return the initialiser of this name, of a plug-in, or `(network, seed) -> weights` of `file.py:function`.
 
-
-def plugin_names(group: str) -> Sequence[str]:
-    """List the names that installed plug-ins add to `group`."""
-    return sorted({entry.name for entry in entry_points(group=group)})
+    Its name is `spec`, so that what a plug-in calls itself cannot be taken for a built-in one. Raises `UsageError` for
+    others; `auto` and `fresh` need more than a name.
+    """
+    if spec in INITIALISERS:
+        return INITIALISERS[spec]
+    added = plugin(DRAWS, spec)
+    if added is None and ":" not in spec:
+        known = ", ".join(("auto", "fresh", *INITIALISERS, *plugin_names(DRAWS)))
+        raise UsageError(
+            f"expected an initialiser ({known}) or file.py:function, got {spec!r}; name one of them"
+        )
+    if added is None:
+        added = Plugin(load_symbol(spec), f"initialiser {spec!r}")
+    made = added.made()
+    if not callable(made):
+        raise added.broken(
+            f"expected a callable (network, seed) -> weights, got {type(made).__name__}"
+        )
+    return BroughtDraw(made, spec)

@@ -7,14 +7,17 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from salsanity.errors import SpecError
+from salsanity.plugins import DRAWS, plugin_names
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "order": ("top_down", "independent", "bottom_up"),
     "stages": ("verdict", "all"),
-    "init": ("auto", "fresh", "module", "permute", "matched", "he", "truncated_normal"),
     "batchnorm": ("keep", "reset", "recalibrate"),
     "target": ("trained", "label", "own"),
 }
+
+INITS: Final = ("auto", "fresh", "module", "permute", "matched", "he", "truncated_normal")
+"""Initialisers that are built in; `init` may also name a plug-in or `file.py:function`."""
 
 _WHOLE: Final[Mapping[str, tuple[int, int]]] = {
     "draws": (1, 10_000),
@@ -67,14 +70,18 @@ class CheckSpec:
                 raise SpecError(
                     f"expected {name} to be one of {', '.join(allowed)}, got {getattr(self, name)!r}"
                 )
+        if not isinstance(self.init, str) or not is_initialiser(self.init):
+            known = ", ".join((*INITS, *plugin_names(DRAWS)))
+            raise SpecError(
+                f"expected init to be one of {known}, or file.py:function, got {self.init!r}"
+            )
         for name, (low, high) in _WHOLE.items():
             _check_whole(name, getattr(self, name), low, high)
         for name, (least, most) in _SHARES.items():
             value = getattr(self, name)
             if not isinstance(value, int | float) or not least < value < most:
                 raise SpecError(f"expected {name} between {least} and {most}, got {value!r}")
-        if self.unit_timeout is not None and not self.unit_timeout > 0:
-            raise SpecError(f"expected unit_timeout in seconds above 0, got {self.unit_timeout!r}")
+        _check_types(self)
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that a run in a folder may never change: not counts, judging or comfort."""
@@ -94,6 +101,32 @@ class CheckSpec:
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         return cls(**listed)
+
+
+def is_initialiser(name: str) -> bool:
+    """Whether `init` may be `name`: built in, a file's function, or a plug-in's."""
+    return name in INITS or ":" in name or name in plugin_names(DRAWS)
+
+
+def _check_types(spec: CheckSpec) -> None:
+    """Refuse values of other types than the fields have, as a file of options may hold them."""
+    names = spec.blocks if isinstance(spec.blocks, tuple) else (spec.blocks,)
+    for field, values in (("blocks", names), ("keep", spec.keep), ("device", (spec.device,))):
+        if not isinstance(values, tuple) or not all(isinstance(value, str) for value in values):
+            raise SpecError(f"expected {field} as text or texts, got {getattr(spec, field)!r}")
+    if spec.layer is not None and not isinstance(spec.layer, str):
+        raise SpecError(f"expected layer as the name of a module, got {spec.layer!r}")
+    if not isinstance(spec.endpoints, bool):
+        raise SpecError(f"expected endpoints as true or false, got {spec.endpoints!r}")
+    ranges = {"unit_timeout": (0.0, 1e9), "init_sd": (0.0, 1e6), "init_bias": (-1e6, 1e6)}
+    for field, (least, most) in ranges.items():
+        value = getattr(spec, field)
+        if not (field == "unit_timeout" and value is None) and not _is_between(value, least, most):
+            raise SpecError(f"expected {field} as a number above {least:g}, got {value!r}")
+
+
+def _is_between(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least < value <= most
 
 
 def _check_whole(name: str, value: Any, low: int, high: int) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from salsanity.cli.values import configuration, listed
-from salsanity.errors import UsageError
+from salsanity.cli.values import FROM_FILE, configuration, listed
+from salsanity.errors import SpecError, UsageError
 
 if TYPE_CHECKING:
     from salsanity.checks.spec import CheckSpec
@@ -44,6 +44,12 @@ def check(
     mean: Annotated[str | None, typer.Option(help="Per channel, e.g. .485,.456,.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Per channel, e.g. .229,.224,.225.")] = None,
     channels: Annotated[int | None, typer.Option(help="1 (grey) or 3 (RGB).")] = None,
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Pixels that one image file may have (default 50 million).")
+    ] = None,
+    max_bytes: Annotated[
+        int | None, typer.Option(help="Bytes that one image file may have (default 200 million).")
+    ] = None,
     method: Annotated[
         Many,
         typer.Option(help="A saliency method; repeat it or use commas. See `salsanity methods`."),
@@ -54,7 +60,9 @@ def check(
     blocks: Annotated[Many, typer.Option(help="auto, layer, or names of modules.")] = None,
     init: Annotated[
         str | None,
-        typer.Option(help="auto, fresh, module, permute, matched, he or truncated_normal."),
+        typer.Option(
+            help="auto, fresh, module, permute, matched, he, truncated_normal, a plug-in or file.py:function."
+        ),
     ] = None,
     batchnorm: Annotated[
         str | None, typer.Option(help="keep, reset or recalibrate the running statistics.")
@@ -98,14 +106,21 @@ def check(
         int | None,
         typer.Option(help="Images kept with their maps for the figures (default 8; 0: none)."),
     ] = None,
+    executor: Annotated[
+        str | None, typer.Option(help="serial (default), or the name of a plug-in.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the verdicts as JSON on stdout, nothing else.")
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file, for CI.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of these options.")] = None,
 ) -> int:
     """Run the model parameter randomisation test and say which saliency methods fail it."""
     given = {k: v for k, v in locals().items() if v is not None and k not in _NOT_SPEC}
+    check_junit(junit)
     file = configuration(config)
     from salsanity.cli.opening import (
         Fitting,
@@ -120,6 +135,8 @@ def check(
 
     spec = _spec(given, file, quick=quick, preset=preset)
     fitting = Fitting(size, resize, mean, std, channels)
+    bounds = {"max_pixels": max_pixels, "max_bytes": max_bytes}
+    limits = {name: bound for name, bound in bounds.items() if bound is not None}
     plain = None
     if model.startswith("reference:"):
         plain = open_images(
@@ -128,6 +145,7 @@ def check(
             data_dir=data_dir,
             split="test",
             fitting=preprocessing_of(fitting, None, is_folder=images is not None),
+            limits=limits,
         )
     subject, known = open_subject(model, weights, builder_options(model, plain, preset=preset))
     source = plain or open_images(
@@ -136,6 +154,7 @@ def check(
         data_dir=data_dir,
         split="test",
         fitting=preprocessing_of(fitting, known, is_folder=images is not None),
+        limits=limits,
     )
     result = run_model_randomization(
         subject,
@@ -147,8 +166,9 @@ def check(
         spec=spec,
         out=out or (Path(file["out"]) if "out" in file else None),
         narrator=TerminalNarrator(terminal()),
+        executor=executor or file.get("executor"),
     )
-    return show(result, as_json=as_json)
+    return show(result, as_json=as_json, junit=junit)
 
 
 _NOT_SPEC = frozenset(
@@ -163,11 +183,15 @@ _NOT_SPEC = frozenset(
         "mean",
         "std",
         "channels",
+        "max_pixels",
+        "max_bytes",
         "method",
         "similarity",
         "quick",
         "preset",
+        "executor",
         "as_json",
+        "junit",
         "out",
         "config",
     }
@@ -195,7 +219,10 @@ def _spec(
     if preset not in (None, "paper"):
         raise UsageError(f"expected --preset paper, got {preset!r}")
     base = {**(_PAPER if preset else {}), **(_QUICK if quick else {})}
-    from_file = {k: v for k, v in file.items() if k not in _NOT_SPEC}
+    from_file = {k: v for k, v in file.items() if k not in FROM_FILE}
+    elsewhere = sorted(from_file.keys() & _NOT_SPEC)
+    if elsewhere:
+        raise SpecError(f"expected --{elsewhere[0]} on the command line, not in the file of options")
     merged = {**base, **from_file, **given}
     for name in ("blocks", "keep"):
         if isinstance(merged.get(name), list):
@@ -211,7 +238,7 @@ def _batch_size(value: Any) -> int | None:
         return None
     try:
         return int(value)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         raise UsageError(f"expected --batch-size auto or a whole number, got {value!r}") from None
 
 
@@ -236,11 +263,19 @@ def _similarities(preset: str | None, usual: tuple[str, ...]) -> tuple[str, ...]
     )
 
 
-def show(result: Result, *, as_json: bool) -> int:
-    """Print the verdicts, and return the exit code."""
-    from salsanity.report import read_run, verdict_table
-    from salsanity.suite.terminal import terminal
+def check_junit(path: Path | None) -> None:
+    """Raise `UsageError`, before anything is computed, where no file can be written at `path`."""
+    if path is not None and path.is_dir():
+        raise UsageError(f"expected --junit FILE, but {path} is a folder; name a file in it")
 
+
+def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:
+    """Print the verdicts, write them as JUnit XML where that is asked for, and return the exit code."""
+    from salsanity.report import read_run, verdict_table, write_junit
+    from salsanity.suite.terminal import shown, terminal
+
+    if junit is not None:
+        write_junit(read_run(result.folder), junit)
     if as_json:
         json.dump(
             json.loads((result.folder / "verdicts.json").read_text("utf-8")), sys.stdout, indent=1
@@ -250,7 +285,6 @@ def show(result: Result, *, as_json: bool) -> int:
         from rich.console import Console
 
         Console(highlight=False).print(verdict_table(read_run(result.folder)))
-    terminal().print(
-        f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}", markup=False
-    )
+    places = f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}"
+    terminal().print(shown(places), markup=False)
     return int(result.exit_code)

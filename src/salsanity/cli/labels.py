@@ -61,14 +61,20 @@ def labels(
         float | None, typer.Option(help="Seconds that one unit of work may take.")
     ] = None,
     gallery: Annotated[int, typer.Option(help="Images kept with their maps for the figures.")] = 8,
+    executor: Annotated[
+        str | None, typer.Option(help="serial (default), or the name of a plug-in.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the verdicts as JSON on stdout, nothing else.")
     ] = False,
+    junit: Annotated[
+        Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file, for CI.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.")] = None,
 ) -> int:
     """Run the data randomisation test: train on true and on permuted labels, compare the maps, judge."""
     from salsanity.checks.spec import CheckSpec
-    from salsanity.cli.check import show
+    from salsanity.cli.check import check_junit, show
     from salsanity.cli.opening import builder_options
     from salsanity.cli.train import settings_of
     from salsanity.data.sources import open_data
@@ -77,6 +83,7 @@ def labels(
     from salsanity.suite.data_randomization import LabelSpec, run_data_randomization
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
+    check_junit(junit)
     test = open_data(data, data_dir=data_dir, split="test")
     options = builder_options(model, test, preset=preset)
     builder = load_model(model, options=options).make_model
@@ -111,8 +118,9 @@ def labels(
         similarities=listed(similarity) or DEFAULT_SIMILARITIES,
         out=out,
         narrator=TerminalNarrator(terminal()),
+        executor=executor,
     )
-    return show(result, as_json=as_json)
+    return show(result, as_json=as_json, junit=junit)
 
 
 def _networks(model: str, files: list[str], test: ImageSource) -> tuple[nn.Module, ...]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from salsanity.report.figures import figure, write_figures
     from salsanity.report.folder import Run, read_run
     from salsanity.report.html import write_report
+    from salsanity.report.junit import write_junit
     from salsanity.report.notebook import notebook_html
     from salsanity.report.summary import summary_sentences
     from salsanity.report.tables import verdict_table
@@ -22,6 +23,7 @@ _HOME = {
     "write_figures": "figures",
     "write_report": "html",
     "notebook_html": "notebook",
+    "write_junit": "junit",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "summary_sentences",
     "verdict_table",
     "write_figures",
+    "write_junit",
     "write_report",
 ]
 

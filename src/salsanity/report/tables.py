@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from rich.console import Group, RenderableType
+from io import StringIO
+
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -27,6 +29,16 @@ def verdict_table(run: Run) -> RenderableType:
     parts: list[RenderableType] = [*_banner(run), Text(summary_sentences(run)[1]), Text()]
     parts += [_table(run), Text(_legend(run), style="dim"), Text(), *_reasons(run)]
     return Group(*parts)
+
+
+def plain_table(run: Run) -> str:
+    """Return the verdict table as on the terminal, 80 columns wide, without colour."""
+    console = Console(
+        file=StringIO(), width=80, color_system=None, force_terminal=False, highlight=False
+    )
+    with console.capture() as captured:
+        console.print(verdict_table(run))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def _banner(run: Run) -> list[RenderableType]:

@@ -34,7 +34,8 @@ def model_randomization_test(
     it, `(images, labels)`, a map-style data set, or the path of a folder. `targets`: the classes to explain (N,); by
     default those that the network predicts. `make_model`: builds a fresh network, for the initialiser `fresh`. `methods`:
     names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default the paper's. `out`: the run
-    folder; giving it again continues or extends the run. `options`: the fields of `CheckSpec`.
+    folder; giving it again continues or extends the run. `executor`: what runs the units of work, an object or the name of
+    a plug-in; by default this process. `options`: the fields of `CheckSpec`.
 
     Raises `UsageError` for bad input, with what to do. Source: Adebayo et al. (2018), sections 3 and 4.
     """

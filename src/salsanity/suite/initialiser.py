@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from salsanity import registry
 from salsanity.checks.intervention import draw_seed
-from salsanity.checks.spec import CheckSpec
+from salsanity.checks.spec import INITS, CheckSpec
 from salsanity.models.coverage import coverage_of, randomised_share
 from salsanity.models.network import Network
 from salsanity.randomizers.collapse import Chosen, Probe, chosen
@@ -70,8 +71,9 @@ def _chosen(
     recorded: str | None,
 ) -> Chosen:
     init = recorded or spec.init
-    if init == "truncated_normal":
-        draw: Draw = TruncatedNormal(spec.init_sd, spec.init_bias)
+    if init == "truncated_normal" or init not in INITS:
+        own = init == "truncated_normal"
+        draw: Draw = TruncatedNormal(spec.init_sd, spec.init_bias) if own else registry.draw(init)
         return Chosen(Keeping(draw, spec.keep) if spec.keep else draw, "as asked")
     probe = Probe(torch.split(x, 8), decisive, seeds, spec.batchnorm) if len(x) > 1 else None  # type: ignore[arg-type]
     return chosen(init, network, probe=probe, make_model=subject.make_model, keep=spec.keep)
