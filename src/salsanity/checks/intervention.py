@@ -13,6 +13,7 @@ from salsanity.methods import Baselines, Inputs, Method
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.layers import SpatialLayer
 from salsanity.models.network import Network
+from salsanity.passes.replay import Replay
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import Weights
 from salsanity.randomizers.batchnorm import with_batchnorm
@@ -103,10 +104,13 @@ class Instruments:
     spatial: SpatialLayer | None
     no_spatial_layer: str
     tick: Callable[[int], None] | None = None
+    replay: Replay = "auto"
 
     def setting(self, stream: int, *, batch_size: int) -> Setting:
         """Return how passes run under a noise stream."""
-        return Setting(self.seed, stream, batch_size, self.baselines, self.tick)
+        return Setting(
+            self.seed, stream, batch_size, self.baselines, self.tick, self.replay
+        )
 
     def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:
         """Return a batch as methods see it."""

@@ -18,9 +18,9 @@ from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
 from salsanity.models.layers import SpatialLayer, spatial_layer
 from salsanity.models.network import Network
 from salsanity.models.swap import swapped
+from salsanity.passes.derivative import differentiate
 from salsanity.passes.foreign import out_of_memory
 from salsanity.passes.request import Foreign, Pass, Rule
-from salsanity.passes.run import differentiate
 from salsanity.passes.schedule import State, evaluations
 from salsanity.similarity import Similarity
 

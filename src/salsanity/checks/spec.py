@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from salsanity.errors import SpecError
 from salsanity.plugins import DRAWS, plugin_names
@@ -14,6 +14,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "stages": ("verdict", "all"),
     "batchnorm": ("keep", "reset", "recalibrate"),
     "target": ("trained", "label", "own"),
+    "replay": ("auto", "on", "off"),
 }
 
 INITS: Final = ("auto", "fresh", "module", "permute", "matched", "he", "truncated_normal")
@@ -62,6 +63,7 @@ class CheckSpec:
     d_half: float = 0.75
     layer: str | None = None
     unit_timeout: float | None = None
+    replay: Literal["auto", "on", "off"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values that make no run."""
@@ -85,7 +87,7 @@ class CheckSpec:
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that a run in a folder may never change: not counts, judging or comfort."""
-        extendable = {"draws", "max_images", "d_full", "d_half", "unit_timeout", "device"}
+        extendable = {"draws", "max_images", "d_full", "d_half", "unit_timeout", "device", "replay"}
         return {k: v for k, v in asdict(self).items() if k not in extendable}
 
     @classmethod

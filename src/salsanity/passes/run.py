@@ -6,21 +6,19 @@ computes for it can be kept and replayed; folds stream, so that memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from salsanity.errors import MethodError, ModelError
 from salsanity.models.network import Network
 from salsanity.models.swap import swapped
+from salsanity.passes.derivative import Derivative, differentiate
 from salsanity.passes.fold import Accumulator, joined
 from salsanity.passes.foreign import ForeignFailure, explained_by
 from salsanity.passes.points import DrawBaseline, PointSource, Slice
+from salsanity.passes.replay import Diverged, Rehearsal, Replay, Tape
 from salsanity.passes.request import Foreign, Pass, PassResult, Points, Rule
-from salsanity.passes.rules import backward_rule
 from salsanity.passes.schedule import Demand, Extent, Group, State, extents, groups_of
 
 
@@ -42,6 +40,7 @@ class Setting:
     draw_baseline: DrawBaseline
     tick: Callable[[int], None] | None = None
     """Told after each physical batch how many evaluations it made."""
+    replay: Replay = "auto"
 
 
 @dataclass
@@ -53,14 +52,6 @@ class Answer:
 
     results: dict[Pass | Foreign, PassResult | ForeignFailure] = field(default_factory=dict)
     logits: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Derivative:
-    """One physical batch: logits, and per tap (None: the input) the value there and its gradient."""
-
-    logits: Tensor
-    at: Mapping[str | None, tuple[Tensor, Tensor]]
 
 
 def run(
@@ -89,17 +80,9 @@ def _run_group(
 ) -> None:
     parts = [_Parts(wanted) for wanted in group.requests]
     plan = extents(images=len(batch.ids), points=group.points.count, batch_size=setting.batch_size)
+    states = _States(network, [d.state for d in demands], parts, group.rule, setting)
     for extent, piece in _pieces(batch, group.points, setting, plan):
-        for demand, part in zip(demands, parts, strict=True):
-            if part.wanted:
-                targets = demand.state.targets[extent.first : extent.last]
-                with swapped(network, demand.state.weights, exact=False):
-                    found = differentiate(
-                        network, piece.x, targets, rule=group.rule, taps=part.taps
-                    )
-                part.take(extent, piece, found)
-                if setting.tick is not None:
-                    setting.tick(len(piece.x) * len(targets))
+        states.run(extent, piece)
     plain = group.points == Points() and group.rule is Rule.PLAIN
     for part, answer in zip(parts, answers, strict=True):
         answer.results.update(part.results())
@@ -162,79 +145,81 @@ class _Parts:
         return PassResult(gradient, joined([activations.result() for _, activations in pairs]))
 
 
+class _States:
+    """Every state of the network at one slice of points after another, with replay where it pays."""
+
+    def __init__(
+        self,
+        network: Network,
+        states: Sequence[State],
+        parts: Sequence[_Parts],
+        rule: Rule,
+        setting: Setting,
+    ) -> None:
+        self.network, self.states, self.parts = network, states, parts
+        self.rule, self.setting = rule, setting
+        self.wanted = [i for i, part in enumerate(parts) if part.wanted]
+        self.taps = tuple(dict.fromkeys(tap for part in parts for tap in part.taps))
+        self.rehearsal: Rehearsal | None = None
+        self.rehearsed = False
+
+    def run(self, extent: Extent, piece: Slice) -> None:
+        """Run all states at one slice and fold what they give."""
+        if not self.rehearsed:
+            self.rehearsal = self._rehearse(piece)
+            self.rehearsed = True
+        tape = None if self.rehearsal is None else self.rehearsal.tape()
+        order = range(len(self.wanted)) if self.rehearsal is None else self.rehearsal.order
+        for place in order:
+            state = self.wanted[place]
+            found = self._found(extent, piece, self.states[state], place, tape)
+            self.parts[state].take(extent, piece, found)
+            if self.setting.tick is not None:
+                self.setting.tick(len(piece.x) * (extent.last - extent.first))
+
+    def _rehearse(self, piece: Slice) -> Rehearsal | None:
+        return Rehearsal.of(
+            self.network,
+            [self.states[i].weights for i in self.wanted],
+            piece.x[0, :1],
+            points=piece.x.shape[0] * piece.x.shape[1],
+            replay=self.setting.replay,
+            taps=self.taps,
+        )
+
+    def _found(
+        self, extent: Extent, piece: Slice, state: State, place: int, tape: Tape | None
+    ) -> Derivative:
+        targets = state.targets[extent.first : extent.last]
+        with swapped(self.network, state.weights, exact=False):
+            if tape is not None and self.rehearsal is not None:
+                spared = self.rehearsal.spared[place] if tape.recorded else ()
+                try:
+                    return self._derivative(piece, targets, tape, spared)
+                except Diverged:
+                    self.rehearsal = None  # a network whose calls differ from time to time
+            return self._derivative(piece, targets)
+
+    def _derivative(
+        self,
+        piece: Slice,
+        targets: Tensor,
+        tape: Tape | None = None,
+        spared: Sequence[int] = (),
+    ) -> Derivative:
+        return differentiate(
+            self.network,
+            piece.x,
+            targets,
+            rule=self.rule,
+            taps=self.taps,
+            tape=tape,
+            spared=spared,
+        )
+
+
 def _pair(request: Pass) -> tuple[Accumulator, Accumulator]:
     return Accumulator.of(request.fold), Accumulator.of(request.fold)
-
-
-def differentiate(
-    network: Network, x: Tensor, targets: Tensor, *, rule: Rule, taps: Sequence[str | None]
-) -> Derivative:
-    """Differentiate the logits of `targets` (B,) at the points `x` (P, B, ...), one forward and backward.
-
-    Returns values and gradients shaped (P, B, ...) for every tap; None is the input.
-    """
-    points, images = x.shape[:2]
-    flat = x.flatten(0, 1).detach()
-    with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
-        flat = flat.clone() if flat.is_inference() else flat
-        seen: dict[str | None, Tensor] = {None: flat.requires_grad_()}
-        for tap in taps:
-            if tap is not None:
-                stack.enter_context(tapped(network.module, tap, seen))
-        stack.enter_context(backward_rule(rule))
-        logits = network.logits(flat)
-        score = logits.gather(1, targets.repeat(points)[:, None]).sum()
-    gradients = _gradients(score, [seen[tap] for tap in taps], network.name)
-    shaped = {
-        tap: (_unflat(seen[tap].detach(), points, images), _unflat(gradient, points, images))
-        for tap, gradient in zip(taps, gradients, strict=True)
-    }
-    return Derivative(_unflat(logits.detach(), points, images), shaped)
-
-
-def _unflat(value: Tensor, points: int, images: int) -> Tensor:
-    if value.shape[0] != points * images:
-        raise MethodError(
-            f"expected a layer whose first dimension is the batch ({points * images}), got shape "
-            f"{tuple(value.shape)}; name another layer"
-        )
-    return value.view(points, images, *value.shape[1:])
-
-
-def _gradients(score: Tensor, at: list[Tensor], name: str) -> tuple[Tensor, ...]:
-    if not score.requires_grad:
-        raise ModelError(
-            f"expected logits that depend on the input by differentiable steps, but those of {name or 'the network'} "
-            "carry no gradient; remove detach(), no_grad() or argmax from its forward pass"
-        )
-    gradients = torch.autograd.grad(score, at, allow_unused=True)
-    return tuple(
-        torch.zeros_like(value) if gradient is None else gradient
-        for value, gradient in zip(at, gradients, strict=True)
-    )
-
-
-@contextmanager
-def tapped(module: nn.Module, layer: str, seen: dict[str | None, Tensor]) -> Iterator[None]:
-    """Keep the output of `layer` in `seen` during the block.
-
-    The network goes on with a copy of it, since a following in-place ReLU would overwrite the kept one.
-    """
-
-    def keep(_: nn.Module, __: object, output: object) -> Tensor:
-        if not isinstance(output, Tensor):
-            raise MethodError(
-                f"expected a layer that returns one tensor, but {layer!r} returns {type(output).__name__}; "
-                "name another layer"
-            )
-        seen[layer] = output
-        return output.clone()
-
-    handle = module.get_submodule(layer).register_forward_hook(keep)
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 def _run_foreign(

@@ -91,7 +91,12 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
         raise MethodError(next(iter(allowed.refused.values())))
     size = asked.old.get("batch_size") or asked.spec.batch_size or _recorded_batch_size(asked)
     speed = measured_speed(network, some, targets, batch_size=size)
-    tools = replace(tools, methods=allowed.methods, batch_size=speed.batch_size)
+    tools = replace(
+        tools,
+        methods=allowed.methods,
+        batch_size=speed.batch_size,
+        replay=asked.spec.replay,
+    )
     notes = (*_notes(asked, index, allowed.refused), *allowed.notes)
     return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
 
