@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
+collect_ignore = ["assets"]  # repositories and runs that tests look at
 
 
 def shared_data_folder() -> Path:

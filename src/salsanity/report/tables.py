@@ -113,12 +113,12 @@ def _short(value: float) -> str:
 def _legend(run: Run) -> str:
     full, half = run.thresholds["full"], run.thresholds.get("half")
     share = (
-        "Kept: the share of similarity that is left where most is left, with its 90 % interval;\n"
-        "0 = chance, 1 = nothing changed. In brackets: controls. "
+        "Kept: the share of similarity that is left where most is left, with its 90 %\n"
+        "interval; 0 = chance, 1 = nothing changed. In brackets: controls. "
     )
     if run.is_labels:
-        return f"{share}FAIL above {full:g}."
-    return f"{share}FAIL above {full:g}\nat full (all randomised) or above {half:g} at half."
+        return f"{share}\nFAIL above {full:g}."
+    return f"{share}\nFAIL above {full:g} at full (all randomised) or above {half:g} at half."
 
 
 def _reasons(run: Run) -> list[RenderableType]:

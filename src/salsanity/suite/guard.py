@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import re
 import shutil
+import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from salsanity.errors import UsageError
 from salsanity.records import Outcome
 from salsanity.report import read_run
 from salsanity.report.tables import plain_table
+from salsanity.report.terms import printable
 from salsanity.suite import model_randomization_test
 from salsanity.suite.opening import source_of
 from salsanity.suite.prints import print_of
@@ -110,15 +112,16 @@ def complaint(result: Result, *, let_through: Collection[Outcome] = ALLOWED) -> 
     lines = (
         [] if result.trusted else ["salsanity: this run cannot be trusted, so nothing was shown"]
     )
-    lines += [f"salsanity: {_SAYS[outcome].format(method)}" for method, outcome in bad.items()]
+    lines += [f"salsanity: {printable(method)} {_SAYS[outcome]}" for method, outcome in bad.items()]
     report = (result.folder / "report.html").resolve()
+    lines = [textwrap.fill(line, 80) for line in lines]
     return "\n".join([*lines, "", plain_table(read_run(result.folder)), "", f"Report: {report}"])
 
 
 _SAYS: Final = {
-    Outcome.FAIL: "{} FAILed: its maps hardly depend on what the network learned",
-    Outcome.INCONCLUSIVE: "{} is INCONCLUSIVE, so nothing was shown: raise draws or max_images, or allow it",
-    Outcome.UNINFORMATIVE: "{} is UNINFORMATIVE, so nothing was shown: ask with other images, or allow it",
+    Outcome.FAIL: "FAILed: its maps hardly depend on what the network learned",
+    Outcome.INCONCLUSIVE: "is INCONCLUSIVE, so nothing was shown: raise draws or max_images, or allow it",
+    Outcome.UNINFORMATIVE: "is UNINFORMATIVE, so nothing was shown: ask with other images, or allow it",
 }
 
 
