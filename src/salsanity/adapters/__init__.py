@@ -1,1 +1,1 @@
-"""Other libraries' explainers as methods; each is found by an entry point and imported by nobody."""
+"""Explainers of other libraries as methods: each library is imported in one module, found by the entry point of its name."""
