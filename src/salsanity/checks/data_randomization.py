@@ -68,6 +68,7 @@ class DataRandomizationWork:
         notes = {
             "seconds": time.perf_counter() - began,
             "batch_size": batch_size,
+            "memory_format": self.instruments.memory_format,
             "enlarged": chunk.enlarged,
         }
         return UnitResult(key, rows.columns, notes)

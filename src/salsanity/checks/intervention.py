@@ -12,7 +12,7 @@ from torch import Tensor
 from salsanity.methods import Baselines, Inputs, Method
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.layers import SpatialLayer
-from salsanity.models.network import Network
+from salsanity.models.network import MemoryFormat, Network
 from salsanity.passes.replay import Replay
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import Weights
@@ -105,12 +105,11 @@ class Instruments:
     no_spatial_layer: str
     tick: Callable[[int], None] | None = None
     replay: Replay = "auto"
+    memory_format: MemoryFormat = "contiguous"
 
     def setting(self, stream: int, *, batch_size: int) -> Setting:
         """Return how passes run under a noise stream."""
-        return Setting(
-            self.seed, stream, batch_size, self.baselines, self.tick, self.replay
-        )
+        return Setting(self.seed, stream, batch_size, self.baselines, self.tick, self.replay)
 
     def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:
         """Return a batch as methods see it."""

@@ -98,6 +98,7 @@ class ModelRandomizationWork:
             "enlarged": enlarged,
             "seconds": time.perf_counter() - began,
             "batch_size": batch_size,
+            "memory_format": self.instruments.memory_format,
         }
         return UnitResult(key, columns, notes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,14 +19,9 @@ from salsanity.models.layers import SpatialLayer, spatial_layer
 from salsanity.models.network import Network
 from salsanity.models.swap import swapped
 from salsanity.passes.derivative import differentiate
-from salsanity.passes.foreign import out_of_memory
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.schedule import State, evaluations
 from salsanity.similarity import Similarity
-
-BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-CPU_SECONDS_PER_BATCH: Final = 2.0
-"""Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
 
 
 def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
@@ -129,56 +124,6 @@ def requests_of(
         return ()
     finally:
         steps.close()
-
-
-@dataclass(frozen=True)
-class Speed:
-    """A batch size, and the seconds of one forward and backward pass of one image at it."""
-
-    batch_size: int
-    seconds: float
-
-
-def measured_speed(
-    network: Network, x: Tensor, targets: Tensor, *, batch_size: int | None = None
-) -> Speed:
-    """Time the plain pass at growing batch sizes and return the fastest per image; or at `batch_size` alone.
-
-    Stops where memory runs out, or where two doublings gained less than 3 %.
-    """
-    if batch_size is not None:
-        return Speed(batch_size, _seconds(network, x, targets, batch_size))
-    best = Speed(1, _seconds(network, x, targets, 1))
-    without_gain = 0
-    for size in BATCH_SIZES[1:]:
-        if x.device.type == "cpu" and size * best.seconds > CPU_SECONDS_PER_BATCH:
-            break
-        try:
-            seconds = _seconds(network, x, targets, size)
-        except Exception as error:
-            if out_of_memory(error):
-                break
-            raise
-        if seconds < 0.97 * best.seconds:
-            best, without_gain = Speed(size, seconds), 0
-        else:
-            without_gain += 1
-        if without_gain == 2:
-            break
-    return best
-
-
-def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
-    rows = [i % len(x) for i in range(size)]
-    batch, wanted = x[rows][None], targets[rows]
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
-        if x.device.type == "cuda":
-            torch.cuda.synchronize(x.device)
-        times.append(time.perf_counter() - began)
-    return min(times[1:]) / size
 
 
 def comparison_seconds(x: Tensor, similarities: Sequence[Similarity[Any]]) -> float:

@@ -15,6 +15,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "batchnorm": ("keep", "reset", "recalibrate"),
     "target": ("trained", "label", "own"),
     "replay": ("auto", "on", "off"),
+    "memory_format": ("auto", "contiguous", "channels_last"),
 }
 
 INITS: Final = ("auto", "fresh", "module", "permute", "matched", "he", "truncated_normal")
@@ -64,6 +65,7 @@ class CheckSpec:
     layer: str | None = None
     unit_timeout: float | None = None
     replay: Literal["auto", "on", "off"] = "auto"
+    memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
     def __post_init__(self) -> None:
         """Refuse values that make no run."""
@@ -87,7 +89,16 @@ class CheckSpec:
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that a run in a folder may never change: not counts, judging or comfort."""
-        extendable = {"draws", "max_images", "d_full", "d_half", "unit_timeout", "device", "replay"}
+        extendable = {
+            "draws",
+            "max_images",
+            "d_full",
+            "d_half",
+            "unit_timeout",
+            "device",
+            "replay",
+            "memory_format",
+        }
         return {k: v for k, v in asdict(self).items() if k not in extendable}
 
     @classmethod

@@ -99,6 +99,14 @@ def check(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     batch_size: Annotated[str | None, typer.Option(help="auto or a number.")] = None,
+    memory_format: Annotated[
+        str | None,
+        typer.Option(help="auto (the faster one, measured), contiguous, channels_last."),
+    ] = None,
+    replay: Annotated[
+        str | None,
+        typer.Option(help="auto, on, off: keep what the trained part of a cascade computed."),
+    ] = None,
     unit_timeout: Annotated[
         float | None, typer.Option(help="Seconds that one unit of work may take.")
     ] = None,
@@ -222,7 +230,9 @@ def _spec(
     from_file = {k: v for k, v in file.items() if k not in FROM_FILE}
     elsewhere = sorted(from_file.keys() & _NOT_SPEC)
     if elsewhere:
-        raise SpecError(f"expected --{elsewhere[0]} on the command line, not in the file of options")
+        raise SpecError(
+            f"expected --{elsewhere[0]} on the command line, not in the file of options"
+        )
     merged = {**base, **from_file, **given}
     for name in ("blocks", "keep"):
         if isinstance(merged.get(name), list):

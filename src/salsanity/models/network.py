@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,18 @@ from salsanity.models.blocks import Block, BlockChoice, blocks_of
 from salsanity.models.slots import Key, Slot, fingerprint_of, slots_of, tensors_in, values_of
 from salsanity.models.tracing import Trace, trace
 
-__all__ = ["Block", "Network", "copied", "logits_in", "prepare", "unwrapped"]
+__all__ = [
+    "Block",
+    "MemoryFormat",
+    "Network",
+    "copied",
+    "lay_out",
+    "logits_in",
+    "prepare",
+    "unwrapped",
+]
+
+MemoryFormat = Literal["contiguous", "channels_last"]
 
 
 @final
@@ -36,7 +47,7 @@ class Network:
     fingerprint: str
     slots: tuple[Slot, ...]
     trained: Mapping[str, Mapping[str, Tensor]]
-    homes: Mapping[Key, int]
+    homes: dict[Key, int]
     device: torch.device
 
     @property
@@ -52,6 +63,20 @@ class Network:
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits, (B, classes), of a batch (B, ...)."""
         return logits_in(self.module(x))
+
+
+def lay_out(network: Network, memory_format: MemoryFormat) -> bool:
+    """Lay the weights of two-dimensional convolutions out in a memory format; say whether there are any.
+
+    Their values stay the same. Convolutions pass the format of their weights on to what follows them.
+    """
+    formats = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    kernels = [slot for slot in network.slots if slot.tensor.ndim == 4]
+    for slot in kernels:
+        data = slot.tensor.data.contiguous(memory_format=formats[memory_format])
+        slot.tensor.data = data
+        network.homes[slot.key] = data.data_ptr()
+    return bool(kernels)
 
 
 def logits_in(output: object) -> Tensor:

@@ -35,6 +35,7 @@ def facts(run: Run) -> list[Fact]:
         Fact("Lines that decide", _thresholds(run)),
         Fact("Seed", str(spec.get("seed", "not recorded"))),
         Fact("Batch size", str(spec.get("batch_size", "not recorded"))),
+        Fact("Memory format", str((spec.get("settings") or {}).get("memory_format", "contiguous"))),
         Fact("Hardware", _joined(spec.get("hardware") or {})),
         Fact("Versions", _joined(spec.get("versions") or {})),
         *_cost(run),

@@ -238,7 +238,8 @@ def _check_architecture(one: Network, other: Network, name: str) -> None:
 
 def _plan(run: _Run, prints: Sequence[str]) -> list[UnitKey]:
     ready = run.ready
-    base = digest([list(prints), run.ready.asked.spec.seed, ready.speed.batch_size])
+    speed = [ready.speed.batch_size, ready.speed.memory_format]
+    base = digest([list(prints), run.ready.asked.spec.seed, *speed])
     methods = tuple(method_key(m, ready) for m in ready.tools.methods)
     chunks = chunked(
         len(ready.ids), gallery=ready.asked.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK

@@ -64,6 +64,7 @@ def common_document(
             "identity": spec.identity(),
             "recorded_images": max(images, asked.recorded("recorded_images", []), key=len),
             "baseline_pool": asked.recorded("baseline_pool", min(BASELINE_POOL, len(images))),
+            "memory_format": ready.speed.memory_format,
             "spatial_layer": ready.tools.spatial.name if ready.tools.spatial else None,
             "image_problems": ready.index.problems[:100],
             "duplicates": ready.index.duplicates,

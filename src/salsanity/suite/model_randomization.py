@@ -175,6 +175,7 @@ def _base(run: _Run) -> str:
         "settings": [spec.init_sd, spec.init_bias, spec.batchnorm, spec.order, spec.seed],
         "keep": list(spec.keep),
         "batch_size": run.ready.speed.batch_size,
+        "memory_format": run.ready.speed.memory_format,
         "target": spec.target,
         "device": network.device.type,
     }

@@ -7,18 +7,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import torch
+from torch import Tensor
 
 from salsanity.checks.images import ChunkReader, ImageEntry, ImageIndex, index_images
 from salsanity.checks.intervention import Instruments
 from salsanity.checks.prepare import (
-    Speed,
     admitted,
     comparison_seconds,
     find_spatial_layer,
     logits_of,
-    measured_speed,
 )
 from salsanity.checks.spec import CheckSpec
+from salsanity.checks.speed import Speed, measured_speed
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError
 from salsanity.methods import Baselines, Method
@@ -89,22 +89,36 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    size = asked.old.get("batch_size") or asked.spec.batch_size or _recorded_batch_size(asked)
-    speed = measured_speed(network, some, targets, batch_size=size)
+    speed = _speed(asked, some, targets)
     tools = replace(
         tools,
         methods=allowed.methods,
         batch_size=speed.batch_size,
+        memory_format=speed.memory_format,
         replay=asked.spec.replay,
     )
     notes = (*_notes(asked, index, allowed.refused), *allowed.notes)
     return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
 
 
-def _recorded_batch_size(asked: Asked) -> int | None:
-    """Return the largest batch size of the units in the folder: what was chosen, where spec.json was lost."""
-    sizes = [record.notes.get("batch_size") or 0 for record in asked.store.records()]
-    return max(sizes, default=0) or None
+def _speed(asked: Asked, x: Tensor, targets: Tensor) -> Speed:
+    """Measure at the batch size and memory format that the folder or the user names, or find the fastest."""
+    noted = [record.notes for record in asked.store.records()]  # where spec.json was lost
+    sizes = [notes.get("batch_size") or 0 for notes in noted]
+    formats = [notes.get("memory_format") for notes in noted]
+    asked_format = asked.spec.memory_format
+    return measured_speed(
+        asked.network,
+        x,
+        targets,
+        batch_size=asked.old.get("batch_size")
+        or asked.spec.batch_size
+        or max(sizes, default=0)
+        or None,
+        memory_format=asked.recorded("memory_format")
+        or (None if asked_format == "auto" else asked_format)
+        or next(iter(formats), None),
+    )
 
 
 def _indexed(asked: Asked, labels: Sequence[int] | None) -> ImageIndex:
