@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -235,7 +236,7 @@ def _spec(
         )
     merged = {**base, **from_file, **given}
     for name in ("blocks", "keep"):
-        if isinstance(merged.get(name), list):
+        if isinstance(merged.get(name), list) and all(isinstance(v, str) for v in merged[name]):
             merged[name] = tuple(listed(merged[name]))
     if merged.get("blocks") in (("auto",), ("layer",)):
         merged["blocks"] = merged["blocks"][0]
@@ -246,9 +247,11 @@ def _spec(
 def _batch_size(value: Any) -> int | None:
     if value in (None, "auto"):
         return None
+    if isinstance(value, int):
+        return value
     try:
-        return int(value)
-    except (ValueError, TypeError, OverflowError):
+        return int(value if isinstance(value, str) else "")
+    except ValueError:
         raise UsageError(f"expected --batch-size auto or a whole number, got {value!r}") from None
 
 
@@ -275,8 +278,13 @@ def _similarities(preset: str | None, usual: tuple[str, ...]) -> tuple[str, ...]
 
 def check_junit(path: Path | None) -> None:
     """Raise `UsageError`, before anything is computed, where no file can be written at `path`."""
-    if path is not None and path.is_dir():
-        raise UsageError(f"expected --junit FILE, but {path} is a folder; name a file in it")
+    if path is None:
+        return
+    parents = [folder for folder in path.absolute().parents if folder.exists()]
+    if path.is_dir() or not parents[0].is_dir() or not os.access(parents[0], os.W_OK):
+        raise UsageError(
+            f"expected --junit FILE where a file can be written, got {path}; name another"
+        )
 
 
 def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:

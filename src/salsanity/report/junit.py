@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree as ET
 
-from salsanity.errors import UsageError
+from salsanity.errors import StoreError, UsageError
 from salsanity.records import Outcome, Verdict
 from salsanity.report.folder import Run
 from salsanity.report.summary import distrust
@@ -47,9 +47,9 @@ def write_junit(run: Run, path: Path) -> None:
     try:
         with replacing(path) as temporary:
             temporary.write_bytes(junit_xml(run))
-    except OSError as error:
+    except (OSError, StoreError) as error:
         raise UsageError(
-            f"expected to write JUnit XML to {path}, but: {error.strerror}; the verdicts are in {run.folder}"
+            f"expected to write JUnit XML to {path}, but: {error} (the verdicts are in {run.folder})"
         ) from error
 
 
