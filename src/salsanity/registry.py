@@ -200,6 +200,7 @@ _BASELINES = (
     "gaussian",
     "max_distance",
     "data",
+    "conditional_patches",
 )
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from salsanity.errors import MethodError
+from salsanity.methods.patches import PatchModel
 from salsanity.passes.points import gaussian, value_range
 from salsanity.passes.request import Baseline
 from salsanity.seeds import seed_for
@@ -29,6 +30,9 @@ class Baselines:
 
     seed: int
     pool: Tensor | None = None
+    _models: dict[float | None, PatchModel] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __call__(
         self, baseline: Baseline, x: Tensor, ids: Sequence[str], draw: int, stream: int
@@ -51,9 +55,11 @@ class Baselines:
                 return self._gaussian(x, baseline, self._seeds("gaussian", ids, draw, stream))
             case "data":
                 return self._drawn(x, baseline, self._seeds("data", ids, draw, stream))
+            case "conditional_patches":
+                return self._filled(x, baseline, self._seeds("patches", ids, draw, stream))
         raise MethodError(
             f"unknown baseline {baseline.name!r}; use zeros, constant, data_mean, blur, uniform, gaussian, "
-            "max_distance or data"
+            "max_distance, data or conditional_patches"
         )
 
     def _seeds(self, name: str, ids: Sequence[str], draw: int, stream: int) -> list[int]:
@@ -98,6 +104,14 @@ class Baselines:
     def _drawn(self, x: Tensor, baseline: Baseline, seeds: list[int]) -> Tensor:
         pool = self._pool(baseline, x)
         return pool[[seed % len(pool) for seed in seeds]]
+
+    def _filled(self, x: Tensor, baseline: Baseline, seeds: list[int]) -> Tensor:
+        """Draw every patch given its ring; the model is fitted to the pool once."""
+        if baseline.value not in self._models:
+            side = None if baseline.value is None else max(1, round(baseline.value))
+            self._models[baseline.value] = PatchModel.fitted(self._pool(baseline, x), side)
+        model = self._models[baseline.value]
+        return torch.stack([model.drawn(one, seed) for one, seed in zip(x, seeds, strict=True)])
 
 
 def blurred(x: Tensor, sd: float) -> Tensor:

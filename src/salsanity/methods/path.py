@@ -8,7 +8,7 @@ from typing import Final, Literal, final
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.passes.request import Baseline, Fold, Noisy, Pass, Path, Points
 
-RANDOM_BASELINES: Final = frozenset({"uniform", "gaussian", "data"})
+RANDOM_BASELINES: Final = frozenset({"uniform", "gaussian", "data", "conditional_patches"})
 """Baselines that are drawn: maps on them depend on the noise stream."""
 
 

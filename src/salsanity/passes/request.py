@@ -15,7 +15,15 @@ from typing import Any, Literal
 from torch import Tensor
 
 BaselineName = Literal[
-    "zeros", "constant", "data_mean", "blur", "uniform", "gaussian", "max_distance", "data"
+    "zeros",
+    "constant",
+    "data_mean",
+    "blur",
+    "uniform",
+    "gaussian",
+    "max_distance",
+    "data",
+    "conditional_patches",
 ]
 
 
@@ -24,7 +32,8 @@ class Baseline:
     """Where a path of integrated gradients starts (`methods.baselines` draws it).
 
     `value`: the constant for `constant`; the standard deviation for `blur` (pixels at width 224,
-    scaled to the input's width) and for `gaussian` (as a share of the image's range).
+    scaled to the input's width) and for `gaussian` (as a share of the image's range); the side of a patch in pixels for
+    `conditional_patches`.
     `draws`: how many starting points are drawn and averaged for the random baselines.
     """
 
