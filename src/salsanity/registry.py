@@ -121,6 +121,8 @@ def _literals(arguments: str, text: str) -> dict[str, Any]:
             raise ValueError("only key=value arguments are allowed")
         if any(keyword.arg is None for keyword in tree.keywords):
             raise ValueError("** is not allowed")
+        if len({keyword.arg for keyword in tree.keywords}) < len(tree.keywords):
+            raise ValueError("an argument is given twice")
         return {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         raise UsageError(
@@ -186,6 +188,9 @@ def _check_numbers(call: Call) -> None:
             raise MethodError(
                 f"{call.target} expects {key} as a whole number from 1 to 100000, got {value!r}"
             )
+    spacing = call.arguments.get("spacing", "midpoint")
+    if spacing not in ("midpoint", "endpoints"):
+        raise MethodError(f"{call.target} expects spacing midpoint or endpoints, got {spacing!r}")
     sd = call.arguments.get("sd", 0.15)
     if not isinstance(sd, int | float) or not 0 < sd <= 100:
         raise MethodError(f"{call.target} expects sd as a number above 0, got {sd!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -61,23 +62,54 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 4
-    except Exception as error:  # noqa: BLE001 - the last line of defence: one sentence, and a log
-        log = _log()
-        return _say(f"Unexpected {type(error).__name__}: {error}. The traceback is in {log}", 4)
+    except OSError as error:
+        return _say_of_file(error)
+    except SystemExit as stop:  # a verdict is never made of user code that says "all is well"
+        return _say(f"code of yours ended the run by sys.exit({stop.code!r}); take that out", 4)
+    except BaseException as error:  # noqa: BLE001 - the last line of defence: one sentence, and a log
+        return _say(_unexpected(error), 4)
     return int(code or 0)
 
 
 def _say(text: str, code: int) -> int:
-    from salsanity.suite.terminal import terminal
+    from salsanity.suite.terminal import shown, terminal
 
     prefix = "" if code == 130 else "Error: "
-    terminal().print(prefix + " ".join(text.split(" ")), markup=False)
+    terminal().print(prefix + shown(" ".join(text.split(" "))), markup=False)
     return code
 
 
+_OF_A_NAME = (
+    *(errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP),
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+)
+
+
+def _say_of_file(error: OSError) -> int:
+    """Say which file that the user named cannot be used."""
+    if error.errno in _OF_A_NAME and error.filename is not None:
+        return _say(
+            f"expected a file or folder that can be used, got {str(error.filename)[:200]!r}: {error.strerror}",
+            2,
+        )
+    return _say(_unexpected(error), 4)
+
+
+def _unexpected(error: BaseException) -> str:
+    """Say in one sentence what nobody expected, and where its traceback is."""
+    from salsanity.passes.foreign import out_of_memory
+
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("The traceback")]
+    where = notes[0] if notes else f"The traceback is in {_log()}"
+    if out_of_memory(error):
+        advice = "what is finished is kept; give a smaller --batch-size, or find what keeps memory"
+        return f"memory ran out: {advice}. {where}"
+    return f"Unexpected {type(error).__name__}: {error}. {where}"
+
+
 def _log() -> Path:
-    """Write the traceback into the run folder that was being worked in, or else a private temporary file."""
+    """Write the traceback into a private temporary file: no run folder was open yet."""
     handle, name = tempfile.mkstemp(prefix="salsanity-", suffix=".log")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
+    with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
         file.write(traceback.format_exc())
     return Path(name)

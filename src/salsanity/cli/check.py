@@ -40,6 +40,10 @@ def check(
     weights: Annotated[
         Path | None, typer.Option(help="Trained weights: .safetensors, .pt or .pth.")
     ] = None,
+    class_names: Annotated[
+        Path | None,
+        typer.Option(help="Names of the classes by index: a .json or one name a line."),
+    ] = None,
     size: Annotated[int | None, typer.Option(help="Side of the centre crop, pixels.")] = None,
     resize: Annotated[int | None, typer.Option(help="Short side before the crop, pixels.")] = None,
     mean: Annotated[str | None, typer.Option(help="Per channel, e.g. .485,.456,.406.")] = None,
@@ -156,7 +160,9 @@ def check(
             fitting=preprocessing_of(fitting, None, is_folder=images is not None),
             limits=limits,
         )
-    subject, known = open_subject(model, weights, builder_options(model, plain, preset=preset))
+    subject, known = open_subject(
+        model, weights, builder_options(model, plain, preset=preset), class_names=class_names
+    )
     source = plain or open_images(
         folder=images,
         data=data,
@@ -187,6 +193,7 @@ _NOT_SPEC = frozenset(
         "data",
         "data_dir",
         "weights",
+        "class_names",
         "size",
         "resize",
         "mean",

@@ -44,15 +44,17 @@ def open_images(
     data_dir: Path | None,
     split: str,
     fitting: Preprocessing | None,
+    limits: dict[str, int] | None = None,
 ) -> ImageSource:
-    """Open `--images` or `--data`; exactly one must be given."""
+    """Open `--images` or `--data`; exactly one must be given. `limits`: fields of `Limits`, for a folder."""
     if (folder is None) == (data is None):
         raise UsageError("expected either --images DIR or --data NAME; give one of them")
-    from salsanity.data.images import open_folder
+    from salsanity.data.images import Limits, open_folder
     from salsanity.data.sources import open_data
 
+    bounds = Limits(**(limits or {}))
     if folder is not None:
-        return open_folder(folder, preprocessing=fitting)
+        return open_folder(folder, preprocessing=fitting, limits=bounds)
     return open_data(str(data), data_dir=data_dir, split=split, preprocessing=fitting)
 
 
@@ -70,9 +72,10 @@ def preprocessing_of(
 
 
 def open_subject(
-    model: str, weights: Path | None, options: dict[str, Any]
+    model: str, weights: Path | None, options: dict[str, Any], *, class_names: Path | None = None
 ) -> tuple[Subject, dict[str, Any] | None]:
-    """Load `--model` with `--weights`, and what its library says of preprocessing."""
+    """Load `--model` with `--weights` and the names of its classes, and what its library says of preprocessing."""
+    from salsanity.data.class_names import read_class_names
     from salsanity.models.load import load_model
     from salsanity.suite.subject import Subject
 
@@ -82,7 +85,8 @@ def open_subject(
             "--weights F"
         )
     loaded = load_model(model, weights=weights, options=options)
-    subject = Subject(loaded.model, loaded.name, loaded.make_model, loaded.class_names)
+    names = loaded.class_names if class_names is None else read_class_names(class_names)
+    subject = Subject(loaded.model, loaded.name, loaded.make_model, names)
     return subject, loaded.preprocessing
 
 

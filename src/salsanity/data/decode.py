@@ -47,6 +47,13 @@ class Limits:
     max_pixels: int = 50_000_000
     max_bytes: int = 200_000_000
 
+    def __post_init__(self) -> None:
+        """Refuse bounds under which no image could be read."""
+        if self.max_pixels < 1 or self.max_bytes < 1:
+            raise DataError(
+                f"expected bounds of at least 1, got {self.max_pixels} pixels and {self.max_bytes} bytes"
+            )
+
 
 DEFAULT_LIMITS: Final = Limits()
 
@@ -80,7 +87,10 @@ def _check_file(path: Path, limits: Limits) -> None:
     if status.st_size == 0:
         raise DataError("the file is empty")
     if status.st_size > limits.max_bytes:
-        raise DataError(f"expected at most {limits.max_bytes} bytes, it has {status.st_size}")
+        raise DataError(
+            f"expected at most {limits.max_bytes} bytes, it has {status.st_size}; "
+            "raise --max-bytes if it is meant"
+        )
 
 
 def _opened(file: IO[bytes], limits: Limits) -> Image.Image:
@@ -97,7 +107,7 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
     if width * height > limits.max_pixels:
         raise DataError(
             f"expected at most {limits.max_pixels} pixels, it has {width} x {height}; "
-            "raise the limit if it is meant"
+            "raise --max-pixels if it is meant"
         )
 
 

@@ -100,7 +100,7 @@ def open_folder(
         files=tuple(sorted(found)),
         labels=labels | _read_labels(top),
         preprocessing=preprocessing or Preprocessing(),
-        class_names=class_names or classes,
+        class_names=class_names or (classes and tuple(printable(name) for name in classes)),
         limits=limits,
         ignored=tuple(sorted(printable(other) for other in others if other != LABELS_FILE)),
     )

@@ -41,5 +41,5 @@ class SerialExecutor:
         for unit in units:
             try:
                 yield unit, work(unit)
-            except Exception as error:  # noqa: BLE001 - user code may raise anything; it is reported
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
                 yield unit, Failure(error, traceback.format_exc())

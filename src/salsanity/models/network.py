@@ -62,7 +62,13 @@ class Network:
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits, (B, classes), of a batch (B, ...)."""
-        return logits_in(self.module(x))
+        found = logits_in(self.module(x))
+        if found.shape != (len(x), self.classes):
+            raise ModelError(
+                f"Expected logits of shape {(len(x), self.classes)} as for the first image, the network "
+                f"returned {tuple(found.shape)}. Let it give each image its own row, and always the same classes"
+            )
+        return found
 
 
 def lay_out(network: Network, memory_format: MemoryFormat) -> bool:

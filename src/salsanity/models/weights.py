@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # nosec B403 - for the name of an error; nothing is unpickled with it
+import struct
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +22,7 @@ _PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.")
 _TORCH: Final = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _AUXILIARY: Final = ("aux", "AuxLogits")
 _SHOWN: Final = 4
+_MOST_UNPACKED: Final = 8
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -51,8 +54,22 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
+def _check_unpacked(path: Path) -> None:
+    """Refuse an archive that unpacks to far more than it is: torch stores tensors as they are."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        unpacked = sum(info.file_size for info in archive.infolist())
+    if unpacked > _MOST_UNPACKED * path.stat().st_size:
+        raise ModelError(
+            f"Expected weights of about the size of {path}, but it unpacks to {unpacked} bytes; save "
+            "model.state_dict() again"
+        )
+
+
 def _read_torch(path: Path) -> object:
     try:
+        _check_unpacked(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about the dialect of files that are refused anyway
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -70,6 +87,13 @@ def _read_torch(path: Path) -> object:
         KeyError,
         AttributeError,
         TypeError,
+        IndexError,
+        AssertionError,
+        MemoryError,
+        OverflowError,
+        RecursionError,
+        zipfile.BadZipFile,
+        struct.error,
     ) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(

@@ -47,7 +47,7 @@ def explained_by(
         return _one_by_one(request, network, x, targets, ids, seed, stream)
     try:
         return _maps(request, network, x, targets, ids, seed, stream)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if out_of_memory(error):
             raise
         if len(x) == 1:
@@ -79,7 +79,7 @@ def _one_by_one(
         try:
             rows.append(_maps(request, network, x[one], targets[one], ids[one], seed, stream))
             reasons.append(None)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise
             rows.append(None)
@@ -95,7 +95,7 @@ def _one_by_one(
     return ForeignFailure(tuple(reasons), maps, size)
 
 
-def _reason(request: Foreign, error: Exception) -> str:
+def _reason(request: Foreign, error: BaseException) -> str:
     words = " ".join(str(error).split())[:200]
     return f"{request.name} raised {type(error).__name__}: {words}"
 

@@ -30,7 +30,7 @@ from salsanity.suite.asking import (
     methods_of,
     recorded_run,
 )
-from salsanity.suite.containing import contained, time_limit
+from salsanity.suite.containing import check_unchanged, contained, time_limit
 from salsanity.suite.costs import tell_cost, unit_passes
 from salsanity.suite.document import (
     common_document,
@@ -102,6 +102,7 @@ def run_model_randomization(
         network = prepare(
             subject.model, first_image(source), blocks=blocks, device=device, name=subject.name
         )
+        check_unchanged(network)
     identity = [network.fingerprint, source.name, spec.identity()]
     folder = out or default_folder(CHECK, subject.name, identity)
     with locked(folder):

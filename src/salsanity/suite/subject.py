@@ -32,7 +32,7 @@ def device_of(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.zeros(1, device=device)
+        torch.zeros(1, device=device).item()  # `meta` has no values
     except (RuntimeError, AssertionError) as error:
         raise SpecError(
             f"expected a device such as auto, cpu or cuda, but {name!r} cannot be used: {str(error).splitlines()[0]}"

@@ -22,6 +22,14 @@ def terminal() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=False)
 
 
+def shown(text: object) -> str:
+    """Return text in which names from outside cannot drive the terminal: what is unprintable is escaped."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode("ascii")
+        for c in str(text)
+    )
+
+
 @final
 @dataclass
 class TerminalNarrator:
@@ -37,7 +45,7 @@ class TerminalNarrator:
 
     def say(self, text: str) -> None:
         """Print one sentence."""
-        self.console.print(text, markup=False)
+        self.console.print(shown(text), markup=False)
 
     def begin(self, what: str, total: float) -> None:
         """Start a bar of `total` units of work."""

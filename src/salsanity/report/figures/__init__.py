@@ -13,7 +13,8 @@ from salsanity.report.figures.grids import methods_figure, states_figure
 from salsanity.report.figures.labels import bars_figure, labels_figure
 from salsanity.report.figures.lines import curves_figure
 from salsanity.report.figures.style import save
-from salsanity.report.folder import Run, inside, read_run
+from salsanity.report.folder import Run, read_run
+from salsanity.store.folder import inside
 
 __all__ = ["KINDS", "figure", "write_figures"]
 
