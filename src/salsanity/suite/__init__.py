@@ -24,6 +24,7 @@ def model_randomization_test(
     similarities: Sequence[Any] = ("spearman", "ssim", "hog"),
     out: str | Path | None = None,
     name: str | None = None,
+    class_names: Sequence[str] | None = None,
     progress: bool = False,
     executor: Any = None,
     **options: Any,
@@ -35,7 +36,7 @@ def model_randomization_test(
     default those that the network predicts. `make_model`: builds a fresh network, for the initialiser `fresh`. `methods`:
     names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default the paper's. `out`: the run
     folder; giving it again continues or extends the run. `executor`: what runs the units of work, an object or the name of
-    a plug-in; by default this process. `options`: the fields of `CheckSpec`.
+    a plug-in; by default this process. `class_names`: by index, for the figures. `options`: the fields of `CheckSpec`.
 
     Raises `UsageError` for bad input, with what to do. Source: Adebayo et al. (2018), sections 3 and 4.
     """
@@ -48,7 +49,9 @@ def model_randomization_test(
     if labels is not None:
         options.setdefault("target", "label")
     return run_model_randomization(
-        Subject(model, name or type(model).__name__, make_model),
+        Subject(
+            model, name or type(model).__name__, make_model, class_names and tuple(class_names)
+        ),
         source_of(images),
         methods=methods,
         similarities=similarities,
