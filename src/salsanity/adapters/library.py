@@ -111,7 +111,9 @@ def check_in_place(module: nn.Module, x: Tensor, name: str) -> None:
 def imported(module: str, *, method: str, extra: str) -> ModuleType:
     """Import a library; raise `MethodError`, with the extra that brings it, where it cannot be."""
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
     except Exception as error:
         raise MethodError(
             f"{method} needs {module.partition('.')[0]}, which cannot be imported ({' '.join(str(error).split())[:120]}); "

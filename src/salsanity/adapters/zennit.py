@@ -213,7 +213,10 @@ def _check_registered(made: Any, scene: Scene, name: str) -> None:
     """Raise `MethodError` where no module gets a rule, or where the canonizer changes what the network says."""
     with torch.no_grad():
         before = scene.module(scene.x)
-    made.register(scene.module)
+    try:
+        made.register(scene.module)
+    except RuntimeError as error:
+        raise MethodError(_wrong_canonizer(name, f"cannot be applied ({error})")) from error
     try:
         if not [h for h in made.handles if h is not None]:
             raise MethodError(
@@ -224,10 +227,14 @@ def _check_registered(made: Any, scene: Scene, name: str) -> None:
     finally:
         made.remove()
     if not torch.allclose(before, after, rtol=1e-3, atol=1e-3 * float(before.abs().max())):
-        raise MethodError(
-            f"{name} changes the network's logits: its canonizer supposes batch norms to be registered right after "
-            "their convolutions; give canonizer='none'"
-        )
+        raise MethodError(_wrong_canonizer(name, "changes the network's logits"))
+
+
+def _wrong_canonizer(name: str, what: str) -> str:
+    return (
+        f"{name} has a canonizer that {what}: it supposes batch norms to be registered right after their convolutions; "
+        "give canonizer='none'"
+    )
 
 
 def _notes(calls: Calls, made: Any, composite: Composite) -> list[str]:
