@@ -64,6 +64,7 @@ class CheckSpec:
     d_half: float = 0.75
     layer: str | None = None
     unit_timeout: float | None = None
+    until_decided: bool = False
     replay: Literal["auto", "on", "off"] = "auto"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
@@ -96,8 +97,8 @@ class CheckSpec:
             "d_half",
             "unit_timeout",
             "device",
+            "until_decided",
             "replay",
-            "memory_format",
         }
         return {k: v for k, v in asdict(self).items() if k not in extendable}
 

@@ -99,6 +99,12 @@ def check(
     quick: Annotated[
         bool, typer.Option("--quick", help="16 images, 2 draws, 5 samples and steps.")
     ] = False,
+    until_decided: Annotated[
+        bool | None,
+        typer.Option(
+            "--until-decided", help="Growing rounds; a method leaves once its verdict is settled."
+        ),
+    ] = None,
     preset: Annotated[
         str | None, typer.Option(help="paper: the choices of the paper and its code.")
     ] = None,
@@ -247,11 +253,12 @@ def _spec(
             merged[name] = tuple(listed(merged[name]))
     if merged.get("blocks") in (("auto",), ("layer",)):
         merged["blocks"] = merged["blocks"][0]
-    merged["batch_size"] = _batch_size(merged.get("batch_size"))
+    merged["batch_size"] = batch_size_of(merged.get("batch_size"))
     return CheckSpec.from_mapping(merged)
 
 
-def _batch_size(value: Any) -> int | None:
+def batch_size_of(value: Any) -> int | None:
+    """Read `auto` (None) or a whole number."""
     if value in (None, "auto"):
         return None
     if isinstance(value, int):

@@ -33,6 +33,11 @@ def facts(run: Run) -> list[Fact]:
         Fact("Similarities", ", ".join(similarity_name(s) for s in run.similarities)),
         *(_label_facts(run) if run.is_labels else _cascade_facts(run)),
         Fact("Lines that decide", _thresholds(run)),
+        *(
+            [Fact("Rounds", "until decided: a method leaves once it is settled")]
+            if spec.get("until_decided")
+            else []
+        ),
         Fact("Seed", str(spec.get("seed", "not recorded"))),
         Fact("Batch size", str(spec.get("batch_size", "not recorded"))),
         Fact("Memory format", str((spec.get("settings") or {}).get("memory_format", "contiguous"))),

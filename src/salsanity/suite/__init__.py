@@ -50,7 +50,10 @@ def model_randomization_test(
         options.setdefault("target", "label")
     return run_model_randomization(
         Subject(
-            model, name or type(model).__name__, make_model, class_names and tuple(class_names)
+            model,
+            name or type(model).__name__,
+            make_model,
+            tuple(class_names) if class_names else None,
         ),
         source_of(images),
         methods=methods,

@@ -100,7 +100,10 @@ def check_same(
         raise SpecError(
             "the folder holds a run of a network with other weights; give another --out for this one"
         )
-    before = {**CheckSpec().identity(), **old["settings"]["identity"]}  # a field that is newer than the folder
+    before = {
+        **CheckSpec().identity(),
+        **old["settings"]["identity"],
+    }  # a field that is newer than the folder
     changed = differing(before, {**CheckSpec().identity(), **identity})
     if old["data"]["name"] != data:
         changed.append("data")

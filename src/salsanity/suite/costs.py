@@ -41,6 +41,7 @@ def tell_cost(
     maps: int,
     done: int,
     wanted: int,
+    at_most: bool = False,
 ) -> None:
     """Say how many passes are to come, at what measured speed, how long that takes, and what would be cheaper."""
     if done == wanted:
@@ -53,7 +54,7 @@ def tell_cost(
     each = comparison_seconds(some, ready.tools.similarities)
     seconds = passes * ready.speed.seconds + maps * each
     narrator.say(
-        f"{passes:,} passes (forward and backward of one image) at {ready.speed.seconds * 1e3:.3g} ms each, measured at batch "
+        f"{'At most ' if at_most else ''}{passes:,} passes (forward and backward of one image) at {ready.speed.seconds * 1e3:.3g} ms each, measured at batch "
         f"size {ready.speed.batch_size}, and {maps:,} maps to compare at {each * 1e3:.2g} ms: about {duration(seconds)}."
     )
     if seconds > WORTH_ADVICE:

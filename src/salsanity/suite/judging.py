@@ -15,12 +15,15 @@ from salsanity.report import write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
 from salsanity.suite.narrator import Narrator
 from salsanity.verdicts import (
+    Gate,
     accuracy_gate,
     collapse_gates,
     distrust,
     judge,
     to_json,
 )
+from salsanity.verdicts.judge import Rules
+from salsanity.verdicts.sequential import judge_until_decided, plan_looks
 
 
 def conclude(
@@ -35,23 +38,8 @@ def conclude(
     """Judge the scores that belong to the run of `document`, and write verdicts, gates, figures and the report."""
     records = store.records_of(document)
     health = pooled(entry for record in records for entry in record.notes.get("health", ()))
-    decisive = [name for name in (document["half"], document["full"]) if name]
-    gates = (
-        *accuracy_gate(accuracy),
-        *collapse_gates((h for h in health if h["stage"] in decisive), init=document["init"]),
-    )
-    scores = all_scores(records)
-    verdicts = judge(
-        scores,
-        methods=document["methods"],
-        controls=document["controls"],
-        half=document["half"],
-        full=document["full"],
-        d_full=document["thresholds"]["full"],
-        d_half=document["thresholds"]["half"],
-        init=document["init"],
-        gates=gates,
-    )
+    gates = gates_of(document, accuracy, health)
+    verdicts = _judged(all_scores(records), document, gates)
     write_conclusion(
         store,
         document,
@@ -63,6 +51,54 @@ def conclude(
         failed=failed,
         seconds=seconds,
         narrator=narrator,
+    )
+
+
+def gates_of(
+    document: Mapping[str, Any],
+    accuracy: Mapping[str, Any] | None,
+    health: Sequence[Mapping[str, Any]],
+) -> tuple[Gate, ...]:
+    """Return what stands in the way of verdicts: accuracy at chance, a collapsed signal at a decisive stage."""
+    decisive = [name for name in (document["half"], document["full"]) if name]
+    return (
+        *accuracy_gate(accuracy),
+        *collapse_gates((h for h in health if h["stage"] in decisive), init=document["init"]),
+    )
+
+
+def rules_of(document: Mapping[str, Any]) -> Rules:
+    """Return what a run is judged by."""
+    lines = document["thresholds"]
+    return Rules(document["full"], document["half"], lines["full"], lines["half"])
+
+
+def _judged(
+    scores: pd.DataFrame, document: Mapping[str, Any], gates: Sequence[Gate]
+) -> list[Verdict]:
+    rules, ids = rules_of(document), [image["id"] for image in document["images"]]
+    methods, controls = document["methods"], document["controls"]
+    if document.get("until_decided"):
+        return judge_until_decided(
+            scores,
+            methods=methods,
+            controls=controls,
+            images=ids,
+            looks=plan_looks(len(ids), document["draws"]),
+            rules=rules,
+            init=document["init"],
+            gates=gates,
+        )
+    return judge(
+        scores,
+        methods=methods,
+        controls=controls,
+        half=rules.half,
+        full=rules.full,
+        d_full=rules.d_full,
+        d_half=rules.d_half,
+        init=document["init"],
+        gates=gates,
     )
 
 

@@ -23,6 +23,7 @@ from salsanity.randomizers.stages import Stage, full_of, half_of, stages_of
 from salsanity.records import UnitKey, digest
 from salsanity.store.directory import DirectoryStore, units_asked
 from salsanity.store.folder import locked
+from salsanity.suite import rounds
 from salsanity.suite.asking import (
     check_same,
     default_folder,
@@ -46,6 +47,7 @@ from salsanity.suite.judging import conclude
 from salsanity.suite.narrator import Narrator, Silent
 from salsanity.suite.preparing import BASELINE_POOL, Asked, Preparation, prepare_run
 from salsanity.suite.result import Result
+from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
 
 GROUPS_PER_CHUNK: Final = 4
@@ -194,7 +196,8 @@ def _plan(run: _Run) -> list[UnitKey]:
     ready = run.ready
     base, similarities = _base(run), similarity_keys(ready)
     methods = tuple(method_key(m, ready) for m in ready.tools.methods)
-    chunks = chunked(len(ready.ids), gallery=run.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK)
+    groups = rounds.GROUPS_PER_CHUNK if run.spec.until_decided else GROUPS_PER_CHUNK
+    chunks = chunked(len(ready.ids), gallery=run.spec.gallery, groups_per_chunk=groups)
     return [
         UnitKey(
             CHECK,
@@ -227,9 +230,15 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
         maps=maps,
         done=len(wanted) - len(units),
         wanted=len(wanted),
+        at_most=run.spec.until_decided,
     )
     began = time.perf_counter()
-    failed = _run_units(run, gallery, units, narrator, executor, passes)
+    if run.spec.until_decided:
+        failed = Rounds.of(wanted, ready.ids, document, ready.accuracy).run(
+            store, lambda units: _run_missing(run, gallery, units, narrator, executor), narrator
+        )
+    else:
+        failed = _run_units(run, gallery, units, narrator, executor)
     conclude(
         store,
         document,
@@ -246,7 +255,6 @@ def _run_units(
     units: Sequence[UnitKey],
     narrator: Narrator,
     executor: Executor,
-    passes: int,
 ) -> list[dict[str, Any]]:
     ready = run.ready
     work = ModelRandomizationWork(
@@ -263,8 +271,20 @@ def _run_units(
         store=ready.asked.store,
         executor=executor,
         narrator=narrator,
-        total=passes,
+        total=sum(unit_passes(ready, unit) for unit in units),
     )
+
+
+def _run_missing(
+    run: _Run,
+    gallery: Gallery,
+    wanted: Sequence[UnitKey],
+    narrator: Narrator,
+    executor: Executor,
+) -> list[dict[str, Any]]:
+    """Run what a round wants and the folder lacks."""
+    units = missing_units(wanted, intact_units(run.ready.asked.store, gallery))
+    return _run_units(run, gallery, units, narrator, executor)
 
 
 def _cascade(run: _Run) -> Cascade:
@@ -290,5 +310,6 @@ def _document(run: _Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
         "init": run.init.name,
         "batchnorm": spec.batchnorm,
         "draws": spec.draws,
+        "until_decided": spec.until_decided,
         "thresholds": {"full": spec.d_full, "half": spec.d_half},
     }

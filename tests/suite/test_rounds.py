@@ -1,0 +1,124 @@
+"""`--until-decided`: rounds, who leaves, the same answer after an interruption."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import salsanity
+from networks import chain
+from salsanity.suite import judging
+
+OPTIONS: dict[str, Any] = {
+    "similarities": ["spearman"],
+    "samples": 2,
+    "steps": 2,
+    "draws": 6,
+    "max_images": 24,
+    "gallery": 0,
+    "batch_size": 8,
+    "d_full": 0.02,  # about what the gradient retains here: it stays open
+}
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures have tests of their own."""
+    monkeypatch.setattr(judging, "draw_report", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    return torch.randn(24, 2, 12, 12, generator=torch.Generator().manual_seed(5))
+
+
+def copying(network: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    """An explainer that shows the input, whatever the network."""
+    return x
+
+
+METHODS = [copying, "gradient", "guided_backprop"]
+
+
+def run(pictures: Tensor, out: Path, **options: Any) -> salsanity.Result:
+    return salsanity.model_randomization_test(
+        chain().float(), pictures, methods=METHODS, out=out, **{**OPTIONS, **options}
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(pictures: Tensor, tmp_path_factory: pytest.TempPathFactory) -> salsanity.Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "draw_report", lambda *_: None)
+        return run(pictures, tmp_path_factory.mktemp("whole") / "run")
+
+
+@pytest.fixture(scope="module")
+def decided(pictures: Tensor, tmp_path_factory: pytest.TempPathFactory) -> salsanity.Result:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(judging, "draw_report", lambda *_: None)
+        return run(pictures, tmp_path_factory.mktemp("decided") / "run", until_decided=True)
+
+
+def rows(result: salsanity.Result, method: str) -> int:
+    scores = result.scores
+    return int(((scores["method"] == method) & (scores["stage"] != "self")).sum())
+
+
+def test_what_is_settled_leaves_and_the_answers_stay(
+    whole: salsanity.Result, decided: salsanity.Result
+) -> None:
+    assert decided.outcome("copying") == whole.outcome("copying") == "FAIL"
+    assert rows(decided, "copying") < rows(whole, "copying")
+    assert decided.spec["until_decided"] is True
+    assert "look " in decided.verdicts.set_index("method")["reason"]["copying"].iloc[0]
+
+
+def test_what_is_open_goes_on_to_the_end(
+    whole: salsanity.Result, decided: salsanity.Result
+) -> None:
+    assert decided.outcome("gradient") == "INCONCLUSIVE"
+    assert rows(decided, "gradient") == rows(whole, "gradient") == rows(decided, "edge")
+
+
+def test_an_interrupted_run_asks_the_same_rounds(
+    pictures: Tensor, decided: salsanity.Result, tmp_path: Path
+) -> None:
+    interrupted = iter(range(100))
+
+    class Stopping:
+        def run(self, work: Any, units: Any) -> Any:
+            for unit in units:
+                if next(interrupted) == 3:
+                    raise KeyboardInterrupt
+                yield unit, work(unit)
+
+    with pytest.raises(KeyboardInterrupt):
+        salsanity.model_randomization_test(
+            chain().float(), pictures, methods=METHODS, out=tmp_path, until_decided=True,
+            executor=Stopping(), **OPTIONS,
+        )  # fmt: skip
+    again = run(pictures, tmp_path, until_decided=True)
+    by = ["method", "draw", "stage", "image", "view", "similarity"]
+    ours, theirs = (r.scores.sort_values(by).reset_index(drop=True) for r in (again, decided))
+    assert ours.equals(theirs)
+
+
+def test_scores_of_a_decided_run_are_those_of_the_whole_run(
+    whole: salsanity.Result, decided: salsanity.Result
+) -> None:
+    by = ["method", "draw", "stage", "image", "view", "similarity"]
+    both = decided.scores.merge(whole.scores, on=by, suffixes=("", "_whole"))
+    wanted = both[both["stage"] != "self"]
+    assert len(wanted) == len(decided.scores[decided.scores["stage"] != "self"])
+    torch.testing.assert_close(
+        torch.tensor(wanted["value"].to_numpy()),
+        torch.tensor(wanted["value_whole"].to_numpy()),
+        rtol=1e-5,
+        atol=1e-5,
+        equal_nan=True,
+    )
