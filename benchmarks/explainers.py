@@ -11,7 +11,6 @@ over all of them is judged, and a table is printed. The settings are cheap on pu
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +20,7 @@ from typing import Any
 from torch import nn
 
 import salsanity
-from salsanity.data.images import open_folder
-from salsanity.data.preprocessing import Preprocessing
-from salsanity.data.sources import open_data
-from salsanity.models.reference import cnn
-from salsanity.models.weights import load_weights
+from networks import mnist_cnn, resnet18
 from salsanity.store.directory import DirectoryStore
 
 RESNET = (
@@ -92,8 +87,6 @@ MNIST = (
     "grad_cam:SESS(num_scales=2)",
 )
 
-MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 @dataclass(frozen=True)
 class Contest:
@@ -106,32 +99,15 @@ class Contest:
     folder: Path
 
 
-def resnet18(folder: Path) -> nn.Module:
-    """Build the ResNet-18 of the folder's own file and load its weights."""
-    spec = importlib.util.spec_from_file_location("imagenet_resnet18", folder / "resnet18.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    network: nn.Module = module.resnet18()
-    load_weights(network, folder / "resnet18.safetensors")
-    return network.eval()
-
-
 def contests(options: argparse.Namespace) -> list[Contest]:
     """Return what the options name."""
     found = []
     if options.imagenet:
-        photographs = open_folder(
-            options.imagenet / "photographs", preprocessing=Preprocessing(224, 256, MEAN, SD)
-        )
-        model = resnet18(options.imagenet)
+        model, photographs = resnet18(options.imagenet)
         found.append(Contest("ResNet-18", model, photographs, RESNET, options.out / "resnet18"))
     if options.mnist_weights:
-        network = cnn()
-        load_weights(network, options.mnist_weights)
-        digits = open_data("mnist", data_dir=options.mnist_dir, split="test")
-        found.append(Contest("MNIST CNN", network, digits, MNIST, options.out / "mnist-cnn"))
+        model, digits = mnist_cnn(options.mnist_weights, options.mnist_dir)
+        found.append(Contest("MNIST CNN", model, digits, MNIST, options.out / "mnist-cnn"))
     return found
 
 
