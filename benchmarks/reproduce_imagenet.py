@@ -69,6 +69,8 @@ def run(name: str, init: str, target: str, options: argparse.Namespace) -> salsa
         samples=options.samples,
         steps=options.steps,
         gallery=options.cascade,
+        batch_size=options.batch_size,
+        memory_format=options.memory_format,
         out=options.out / f"{name}-{init}-{target}",
         name=name,
         class_names=read_class_names(options.data / "class_index.json"),
@@ -138,6 +140,8 @@ def main() -> None:
     parser.add_argument("--stages", choices=["verdict", "all"], default="verdict")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--batch-size", type=int, help="default: measured")
+    parser.add_argument("--memory-format", default="auto")
     options = parser.parse_args()
     pd.set_option("display.width", 200)
     for name in options.networks:

@@ -18,6 +18,11 @@ BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CPU_SECONDS_PER_BATCH: Final = 2.0
 """Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
 
+FEWEST_TIMINGS: Final = 3
+MOST_TIMINGS: Final = 8
+ENOUGH_SECONDS: Final = 0.6
+"""Short passes are timed more often, since other programs disturb them; the fastest counts."""
+
 WORTH_CHANGING: Final = 0.95
 """The other memory format must take at most this share of the time, since timings scatter."""
 
@@ -97,8 +102,10 @@ def _at_sizes(
 def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
     rows = [i % len(x) for i in range(size)]
     batch, wanted = x[rows][None], targets[rows]
-    times = []
-    for _ in range(3):
+    times: list[float] = []
+    while len(times) < FEWEST_TIMINGS or (
+        sum(times) < ENOUGH_SECONDS and len(times) < MOST_TIMINGS
+    ):
         began = time.perf_counter()
         differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
         if x.device.type == "cuda":
