@@ -18,8 +18,10 @@ def methods() -> int:
     for name, control in CONTROLS.items():
         typer.echo(f"{name:34}{_first_line(control())}")
     typer.echo("\nAlso: file.py:function, and arguments as in smoothgrad(samples=20, sd=0.1)")
-    for name in (*plugin_names("salsanity.methods"), *plugin_names("salsanity.libraries")):
+    for name in plugin_names("salsanity.methods"):
         typer.echo(f"{name:34}plug-in")
+    for name in plugin_names("salsanity.libraries"):
+        typer.echo(f"{name + ':NAME(...)':34}explainers of another library (docs/explainers.md)")
     return 0
 
 
