@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 import salsanity
-from networks import mnist_cnn, resnet18
+from subjects import mnist_cnn, resnet18
 
 BASELINES = (
     "zeros",

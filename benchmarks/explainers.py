@@ -20,8 +20,8 @@ from typing import Any
 from torch import nn
 
 import salsanity
-from networks import mnist_cnn, resnet18
 from salsanity.store.directory import DirectoryStore
+from subjects import mnist_cnn, resnet18
 
 RESNET = (
     "gradient",

@@ -10,7 +10,8 @@ import typer
 
 def methods() -> int:
     """List the saliency methods, the controls and the plug-ins."""
-    from salsanity.registry import BUILT_IN_METHODS, CONTROLS, Effort, plugin_names
+    from salsanity.plugins import plugin_names
+    from salsanity.registry import BUILT_IN_METHODS, CONTROLS, Effort
 
     for name, make in BUILT_IN_METHODS.items():
         typer.echo(f"{name:34}{_first_line(make(Effort()))}")
@@ -27,7 +28,8 @@ def methods() -> int:
 
 def similarities() -> int:
     """List the similarities of two maps."""
-    from salsanity.registry import BUILT_IN_SIMILARITIES, plugin_names
+    from salsanity.plugins import plugin_names
+    from salsanity.registry import BUILT_IN_SIMILARITIES
 
     for name, make in BUILT_IN_SIMILARITIES.items():
         typer.echo(f"{name:12}{_first_line(make())}")
