@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -51,6 +52,17 @@ def test_a_check_on_digits_prints_verdicts_alone_on_stdout(
     assert code in (0, 1, 3, 4)
 
 
+def test_verdicts_are_written_as_junit_xml(weights: Path, tmp_path: Path) -> None:
+    file = tmp_path / "reports" / "junit.xml"
+    code = check("--model", "reference:cnn", "--weights", weights, "--data", "digits", "--method", "gradient",
+                 *SMALL, "--executor", "serial", "--junit", file, "--out", tmp_path / "run")  # fmt: skip
+    (suite,) = ElementTree.parse(file).getroot()
+    assert [c.attrib["name"] for c in suite.iter("testcase")] == ["controls and gates", "gradient"]
+    kinds = {c.tag for case in suite.iter("testcase") for c in case}
+    assert ("error" in kinds) == (code == 4)
+    assert ("failure" in kinds) == (code == 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -71,6 +83,11 @@ def test_a_check_on_digits_prints_verdicts_alone_on_stdout(
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--mean", "a,b"], "--mean"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--preset", "p"], "preset"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--config", "{broken}"], "broken"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{empty}"], "--junit"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{broken}/x"], "--junit"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--executor", "ray"], "'ray'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--init", "modul"], "'modul'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--init", "none.py:f"], "none.py"),
         (["--no-such-option"], "no-such-option"),
         ([], "--model"),
     ],
