@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from twins import every_test_has_a_twin, fails
 
+from salsanity import testing
 from salsanity.executors.serial import Failure, SerialExecutor
 from salsanity.testing import ExecutorContract
 
@@ -128,3 +129,7 @@ def test_every_test_of_the_contract_has_a_twin() -> None:
 def test_an_unknown_executor_is_refused(wrong: object) -> None:
     with pytest.raises(Exception, match="expected an executor"):
         type("Wrong", (ExecutorContract,), {"executor": lambda self: wrong})().test_runs_again()
+
+
+def test_nothing_is_collected_from_the_library_itself() -> None:
+    assert not [name for name in testing.__all__ if name.lower().startswith("test")]

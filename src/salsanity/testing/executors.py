@@ -58,7 +58,7 @@ class ExecutorContract:
 
     def test_no_units_are_no_work(self) -> None:
         """Nothing to do is no error."""
-        found = list(self._executor().run(doubled, []))
+        found: list[tuple[int, Any]] = list(self._executor().run(doubled, []))
         assert not found, f"expected no results of no units, got {found}"
 
     def test_runs_again(self) -> None:
