@@ -173,6 +173,14 @@ def test_any_network_will_do(style: str) -> None:
     assert bool(maps(spec, network).isfinite().all())
 
 
+def test_fullgrad_refuses_layers_that_do_not_run_once() -> None:
+    library()
+    model = plain()
+    model.fc.aside = nn.Conv2d(2, 2, 1)  # as an auxiliary head that eval mode leaves out
+    with pytest.raises(MethodError, match=r"fc.aside runs 0 times"):
+        admitted("grad_cam:FullGrad", network_of(model))
+
+
 def test_scaling_that_stays_is_said() -> None:
     library()
     network = network_of(plain())

@@ -161,6 +161,24 @@ def test_functional_activations_are_refused(name: str) -> None:
         admitted(f"zennit:{name}", network_of(Variant("functional")))
 
 
+def test_attention_is_refused() -> None:
+    part("composites")
+
+    class Attends(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.fc = nn.Conv2d(2, 4, 4, stride=4), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            tokens = self.conv(x).flatten(2).transpose(1, 2)
+            return self.fc(
+                torch.nn.functional.scaled_dot_product_attention(tokens, tokens, tokens).mean(1)
+            )
+
+    with pytest.raises(MethodError, match="scaled_dot_product_attention"):
+        admitted("zennit:EpsilonPlus", network_of(Attends().eval()))
+
+
 def test_twin_zennit_itself_silently_gives_the_gradient() -> None:
     model = Variant("functional").eval()
     composite = part("composites").GuidedBackprop()

@@ -41,18 +41,16 @@ ACTIVATIONS: Final = frozenset(
         "threshold",
     ]
 )
-OTHERS: Final = frozenset(
-    [
-        "max_pool1d",
-        "max_pool2d",
-        "max_pool3d",
-        "adaptive_max_pool1d",
-        "adaptive_max_pool2d",
-        "softmax",
-        "scaled_dot_product_attention",
-        "multi_head_attention_forward",
-    ]
+ATTENTION: Final = frozenset(
+    {"softmax", "scaled_dot_product_attention", "multi_head_attention_forward"}
 )
+OTHERS: Final = ATTENTION | {
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+}
 _ADDITIONS: Final = frozenset({"add", "add_", "__add__", "__iadd__", "__radd__"})
 
 

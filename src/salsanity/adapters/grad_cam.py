@@ -15,8 +15,9 @@ from typing import Any, Final, final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from salsanity.adapters.activations import calls_of
 from salsanity.adapters.library import Arguments, LibraryMethod, Scene, chosen, imported, layer_of
 from salsanity.errors import MethodError
 from salsanity.registry import spelled
@@ -124,7 +125,9 @@ class ClassActivation:
                 f"{self.name} needs images or volumes, got inputs of {tuple(scene.x.shape)}"
             )
         notes = []
-        if self.title != "FullGrad":
+        if self.title == "FullGrad":
+            _check_biases(scene, self.name)
+        else:
             name, _ = layer_of(scene, self.layer, self.name)
             notes.append(f"looks at layer {name!r}")
         if self.title in SCALED_INSIDE:
@@ -151,6 +154,22 @@ class ClassActivation:
             "pytorch_grad_cam.utils.model_targets", method=self.name, extra="grad-cam"
         )
         return {"targets": [targets.ClassifierOutputTarget(int(scene.target))]}
+
+
+def _check_biases(scene: Scene, name: str) -> None:
+    """Raise `MethodError` unless every layer whose bias FullGrad takes runs once: it pairs biases and gradients by order."""
+    runs = calls_of(scene.module, scene.x).modules
+    biased = [
+        part_name
+        for part_name, part in scene.module.named_modules()
+        if type(part) in (nn.Conv2d, nn.BatchNorm2d) and part.bias is not None
+    ]
+    odd = [part_name for part_name in biased if runs[part_name] != 1]
+    if odd:
+        raise MethodError(
+            f"{name} pairs the biases of convolutions and batch norms with their gradients, so each must run once, but "
+            f"{odd[0]} runs {runs[odd[0]]} times; leave it out"
+        )
 
 
 def _version() -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 
-from salsanity.adapters.activations import ACTIVATIONS, Calls, calls_of, refuse_hidden
+from salsanity.adapters.activations import ACTIVATIONS, ATTENTION, Calls, calls_of, refuse_hidden
 from salsanity.adapters.library import Arguments, LibraryMethod, Scene, chosen, imported, nested
 from salsanity.errors import MethodError
 from salsanity.registry import spelled
@@ -207,6 +207,9 @@ def _check_rules(calls: Calls, composite: Composite, name: str) -> None:
     known = imported("zennit.types", method=name, extra="zennit").Activation
     hidden = calls.hidden_from(lambda kind: issubclass(kind, known), ACTIVATIONS)
     refuse_hidden(hidden, method=name, what="nn.ReLU and its kin")
+    refuse_hidden(
+        calls.hidden_from(lambda _: False, ATTENTION), method=name, what="none for attention"
+    )
 
 
 def _check_registered(made: Any, scene: Scene, name: str) -> None:
