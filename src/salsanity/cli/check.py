@@ -139,8 +139,9 @@ def check(
 ) -> int:
     """Run the model parameter randomisation test and say which saliency methods fail it."""
     given = {k: v for k, v in locals().items() if v is not None and k not in _NOT_SPEC}
-    check_junit(junit)
     file = configuration(config)
+    junit = junit or (Path(file["junit"]) if "junit" in file else None)
+    check_junit(junit)
     from salsanity.cli.opening import (
         Fitting,
         builder_options,
