@@ -145,7 +145,8 @@ def fault(case: Case, answer: Answer) -> str | None:
         f"a traceback: {sentence[-300:]}": "Traceback (most" in answer.err + answer.out,
         f"nobody expected it: {sentence[-300:]}": "Unexpected" in answer.err,
         f"exit code {answer.code}": answer.code not in (0, 1, 2, 3, 4),
-        f"expected a refusal, got exit code {answer.code}": case.must == "refuse" and answer.code != 2,
+        f"expected a refusal, got exit code {answer.code}": case.must == "refuse"
+        and answer.code != 2,
         f"expected a finished run, got {answer.code}: {sentence[-300:]}": case.must == "finish"
         and not answer.verdicts(),
         f"no sentence on the terminal: {sentence[-300:]}": answer.code == 2

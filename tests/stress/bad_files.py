@@ -36,12 +36,18 @@ def huge_png(width: int, height: int, body: bytes = b"") -> bytes:
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return (
-            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+            struct.pack(">I", len(content))
+            + kind
+            + content
+            + struct.pack(">I", zlib.crc32(kind + content))
         )
 
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body or zlib.compress(b"")) + chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", body or zlib.compress(b""))
+        + chunk(b"IEND", b"")
     )
 
 
@@ -73,7 +79,14 @@ def nan_tiff() -> bytes:
 
 def _contents() -> Iterator[tuple[str, bytes, bool]]:
     """Yield (file name, content, whether it is readable all the same)."""
-    for form, suffix in (("PNG", "png"), ("JPEG", "jpg"), ("GIF", "gif"), ("BMP", "bmp"), ("WEBP", "webp"), ("TIFF", "tif")):
+    for form, suffix in (
+        ("PNG", "png"),
+        ("JPEG", "jpg"),
+        ("GIF", "gif"),
+        ("BMP", "bmp"),
+        ("WEBP", "webp"),
+        ("TIFF", "tif"),
+    ):
         whole = picture(form)
         for cut in (1, 8, 30, len(whole) // 2, len(whole) - 5):
             yield f"cut-{cut}.{suffix}", whole[:cut], False
@@ -98,7 +111,11 @@ def _contents() -> Iterator[tuple[str, bytes, bool]]:
     yield "nan.tif", nan_tiff(), False
     yield "text.png", b"this is no image\n" * 40, False
     yield "html.jpg", b"<html><script>alert(1)</script></html>", False
-    yield "vector.png", b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>", False
+    yield (
+        "vector.png",
+        b"<svg xmlns='http://www.w3.org/2000/svg'><script>alert(1)</script></svg>",
+        False,
+    )
     yield "postscript.png", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n(x) run\n", False
     yield "pickle.png", pickle.dumps({"a": 1}), False
     yield "zip.png", b"PK\x03\x04" + bytes(60), False
@@ -115,7 +132,10 @@ def bad_images(top: Path) -> Iterator[Case]:
         says = "" if is_readable else "could not be used"
         lenient = name.startswith(("cut", "flipped", "animated", "bomb", "strip"))
         yield Case(
-            f"image {name} beside others", (*HONEST, "--images", str(beside)), "finish", "" if lenient else says
+            f"image {name} beside others",
+            (*HONEST, "--images", str(beside)),
+            "finish",
+            "" if lenient else says,
         )
 
 
@@ -177,7 +197,9 @@ def bad_names(top: Path) -> Iterator[Case]:
         yield Case(f"image name {name[:20]!r}", (*HONEST, "--images", str(folder)), "finish")
         if name == b"..png":
             continue  # the folder itself
-        classes = Path(os.fsdecode(os.fsencode(top / f"class{k}") + b"/" + name.removesuffix(b".png")))
+        classes = Path(
+            os.fsdecode(os.fsencode(top / f"class{k}") + b"/" + name.removesuffix(b".png"))
+        )
         classes.mkdir(parents=True)
         for i, file in enumerate(content.values()):
             (classes / f"{i}.png").write_bytes(file)
@@ -221,7 +243,16 @@ def bad_places(top: Path) -> Iterator[Case]:
     }.items():
         yield Case(f"folder of images: {name}", (*HONEST, "--images", place))
     for k, text in enumerate(
-        (b"{", b"[]", b'{"good0.png": -1}', b'{"good0.png": "0"}', b'{"good0.png": 1e400}', b"\xff", b"[" * 100_000, b'{"good0.png": 99}')
+        (
+            b"{",
+            b"[]",
+            b'{"good0.png": -1}',
+            b'{"good0.png": "0"}',
+            b'{"good0.png": 1e400}',
+            b"\xff",
+            b"[" * 100_000,
+            b'{"good0.png": 99}',
+        )
     ):
         folder = _folder(top / f"labels{k}", {**content, "labels.json": text})
         options = (*HONEST, "--images", str(folder), "--target", "label")
@@ -262,12 +293,18 @@ def bad_weights(top: Path) -> Iterator[Case]:
         "nan.safetensors": save(nan),
         "half.safetensors": save(dict(list(state.items())[:2])),
         "renamed.safetensors": save({f"x{name}": tensor for name, tensor in state.items()}),
-        "integers.safetensors": save({name: tensor.long() for name, tensor in list(state.items())[:1]}),
+        "integers.safetensors": save(
+            {name: tensor.long() for name, tensor in list(state.items())[:1]}
+        ),
         "none.safetensors": save({}),
         "giant header.safetensors": struct.pack("<Q", 2**62) + whole[8:],
         "header.safetensors": struct.pack("<Q", 10) + b"{" * 10,
-        "offsets.safetensors": _with_header(whole, lambda h: h["fc.bias"].update(data_offsets=[0, 10**12])),
-        "shape.safetensors": _with_header(whole, lambda h: h["fc.bias"].update(shape=[10**9, 10**9])),
+        "offsets.safetensors": _with_header(
+            whole, lambda h: h["fc.bias"].update(data_offsets=[0, 10**12])
+        ),
+        "shape.safetensors": _with_header(
+            whole, lambda h: h["fc.bias"].update(shape=[10**9, 10**9])
+        ),
         "dtype.safetensors": _with_header(whole, lambda h: h["fc.bias"].update(dtype="F128")),
         "other.pt": _torch_bytes(other),
         "nan.pt": _torch_bytes(nan),
@@ -275,7 +312,9 @@ def bad_weights(top: Path) -> Iterator[Case]:
         "number.pt": _torch_bytes(3),
         "module.pt": _torch_bytes(honest()),
         "nested.pt": _torch_bytes({"state_dict": {"state_dict": {"model": 3}}}),
-        "strided.pt": _torch_bytes({name: t.flatten()[:1].expand(10**6) for name, t in state.items()}),
+        "strided.pt": _torch_bytes(
+            {name: t.flatten()[:1].expand(10**6) for name, t in state.items()}
+        ),
         "pickle.pt": pickle.dumps(Bomb(top / "exploded")),
         "pickle in zip.pt": _torch_bytes({"fc.bias": Bomb(top / "exploded")}),
         "pickle.pth": pickle.dumps({"state_dict": Bomb(top / "exploded")}, protocol=0),
@@ -296,7 +335,10 @@ def bad_weights(top: Path) -> Iterator[Case]:
     (top / "loop.pt").symlink_to(top / "loop.pt")
     os.mkfifo(top / "pipe.pt")
     for place in ("absent.pt", "loop.pt", "pipe.pt", ".", "a\0b.pt", "x" * 300 + ".pt"):
-        yield Case(f"weights at {place[:20]!r}", (*options, str(top / place) if place != "a\0b.pt" else place))
+        yield Case(
+            f"weights at {place[:20]!r}",
+            (*options, str(top / place) if place != "a\0b.pt" else place),
+        )
 
 
 def _with_header(whole: bytes, change: Callable[[dict[str, dict[str, object]]], object]) -> bytes:
@@ -324,7 +366,10 @@ def bad_data_sets(top: Path) -> Iterator[Case]:
     labels = b"\0\0\x08\x01" + struct.pack(">I", 4) + bytes([0, 1, 2, 3])
     images = b"\0\0\x08\x03" + struct.pack(">III", 4, 16, 16) + bytes(range(256)) * 4
     contents: dict[str, tuple[bytes, bytes]] = {
-        **{f"images cut at {k}": (images[:k], labels) for k in (0, 1, 3, 4, 8, 15, 16, 100, len(images) - 1)},
+        **{
+            f"images cut at {k}": (images[:k], labels)
+            for k in (0, 1, 3, 4, 8, 15, 16, 100, len(images) - 1)
+        },
         **{f"labels cut at {k}": (images, labels[:k]) for k in (0, 2, 4, 7, 8, 11)},
         "other type": (b"\0\0\x0d" + images[3:], labels),
         "other magic": (b"ab" + images[2:], labels),
@@ -336,7 +381,10 @@ def bad_data_sets(top: Path) -> Iterator[Case]:
         "no image": (b"\0\0\x08\x03" + bytes(12), labels),
         "other count": (images, labels[:7] + b"\x03" + labels[8:11]),
         "gzip cut": (gzip.compress(images)[:-9], labels),
-        "gzip bomb": (gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 4, 16, 16) + bytes(2**26)), labels),
+        "gzip bomb": (
+            gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 4, 16, 16) + bytes(2**26)),
+            labels,
+        ),
         "gzip of gzip": (gzip.compress(gzip.compress(images)), labels),
         "large labels": (images, labels[:8] + b"\xff\xff\xff\xff"),
     }

@@ -62,8 +62,12 @@ def stress(ledger: Ledger, *, every: int = 1, only: str = "") -> None:
                 codes[answer.code] = codes.get(answer.code, 0) + 1
                 entry.attempt(wrong is None, f"{case.name}: {wrong}")
                 shutil.rmtree(out, ignore_errors=True)
-            entry.remarks.append("exit codes " + ", ".join(f"{c}: {n}" for c, n in sorted(codes.items())))
-            exploded = [p.name for p in top.rglob("exploded")] + [p.name for p in Path().glob("hacked")]
+            entry.remarks.append(
+                "exit codes " + ", ".join(f"{c}: {n}" for c, n in sorted(codes.items()))
+            )
+            exploded = [p.name for p in top.rglob("exploded")] + [
+                p.name for p in Path().glob("hacked")
+            ]
             entry.attempt(not exploded, f"code was run: {exploded}")
     shutil.rmtree(top, ignore_errors=True)
 

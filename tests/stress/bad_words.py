@@ -47,15 +47,31 @@ def bad_options() -> Iterator[Case]:
         for value in values:
             must = "either" if (option, value) in _LENIENT else "refuse"
             yield Case(f"{option} {value[:20]!r}", (*HONEST, option, value), must)
-    for options in (("--no-such-option",), ("--draws",), ("positional",), ("--json=maybe",), ("--quick", "yes")):
+    for options in (
+        ("--no-such-option",),
+        ("--draws",),
+        ("positional",),
+        ("--json=maybe",),
+        ("--quick", "yes"),
+    ):
         yield Case(f"options {options}", (*HONEST, *options))
 
 
 _LENIENT = {
-    *(("--blocks", ""), ("--layer", "nowhere"), ("--layer", ""), ("--layer", "fc..x"), ("--similarity", "")),
+    *(
+        ("--blocks", ""),
+        ("--layer", "nowhere"),
+        ("--layer", ""),
+        ("--layer", "fc..x"),
+        ("--similarity", ""),
+    ),
     *(("--mean", "nan,nan,nan"), ("--size", "1000000"), ("--resize", "1000000"), ("--keep", "*")),
     *(("--mean", "1,2,3,4"), ("--executor", ""), ("--out", "x" * 300), ("--blocks", "conv1,conv1")),
-    *(("--similarity", "spearman,spearman"), ("--preset", ""), ("--similarity", "ssim(window=99999)")),
+    *(
+        ("--similarity", "spearman,spearman"),
+        ("--preset", ""),
+        ("--similarity", "ssim(window=99999)"),
+    ),
     *(("--init", "fresh2"), ("--size", "0")),
 }
 """Those that may also be taken as something harmless; hanging, tracebacks and half-written folders are still losses."""
@@ -87,15 +103,86 @@ def bad_methods() -> Iterator[Case]:
 
 
 TOML = (
-    *("draws = 'x'", "draws = 1.5", "draws = true", "draws = []", "draws = -3", "draws = 1979-05-27", "seed = 'x'"),
-    *("unknown = 1", "[blocks]\nx = 1", "model = 'x'", "images = 3", "method = 3", "method = [1]", "method = {a = 1}"),
-    *("similarity = 3", "similarity = [[]]", "similarity = 'nothing'", "out = 3", "out = []", "executor = 3", "blocks = 3"),
-    *("blocks = [1]", "keep = 'x'", "keep = [3]", "keep = {}", "device = 5", "device = []", "layer = 5", "order = 5"),
-    *("order = []", "endpoints = 'yes'", "endpoints = 3", "init_sd = 'x'", "init_sd = -1.0", "init_sd = nan", "init_bias = inf"),
-    *("unit_timeout = 'x'", "unit_timeout = inf", "unit_timeout = nan", "unit_timeout = []", "d_full = true", "d_full = 'x'"),
-    *("d_half = []", "batch_size = 'x'", "batch_size = 1.5", "batch_size = []", "batch_size = inf", "gallery = 'x'"),
-    *("init = 5", "init = []", "target = {}", "stages = 0", "batchnorm = false", "max_images = '4'", "samples = nan"),
-    *("not toml", "= 1", "a = \n", "draws = 1\ndraws = 2", "x = " + "[" * 5000 + "]" * 5000, "\ud7ff = 1", "a = 'é\0'"),
+    *(
+        "draws = 'x'",
+        "draws = 1.5",
+        "draws = true",
+        "draws = []",
+        "draws = -3",
+        "draws = 1979-05-27",
+        "seed = 'x'",
+    ),
+    *(
+        "unknown = 1",
+        "[blocks]\nx = 1",
+        "model = 'x'",
+        "images = 3",
+        "method = 3",
+        "method = [1]",
+        "method = {a = 1}",
+    ),
+    *(
+        "similarity = 3",
+        "similarity = [[]]",
+        "similarity = 'nothing'",
+        "out = 3",
+        "out = []",
+        "executor = 3",
+        "blocks = 3",
+    ),
+    *(
+        "blocks = [1]",
+        "keep = 'x'",
+        "keep = [3]",
+        "keep = {}",
+        "device = 5",
+        "device = []",
+        "layer = 5",
+        "order = 5",
+    ),
+    *(
+        "order = []",
+        "endpoints = 'yes'",
+        "endpoints = 3",
+        "init_sd = 'x'",
+        "init_sd = -1.0",
+        "init_sd = nan",
+        "init_bias = inf",
+    ),
+    *(
+        "unit_timeout = 'x'",
+        "unit_timeout = inf",
+        "unit_timeout = nan",
+        "unit_timeout = []",
+        "d_full = true",
+        "d_full = 'x'",
+    ),
+    *(
+        "d_half = []",
+        "batch_size = 'x'",
+        "batch_size = 1.5",
+        "batch_size = []",
+        "batch_size = inf",
+        "gallery = 'x'",
+    ),
+    *(
+        "init = 5",
+        "init = []",
+        "target = {}",
+        "stages = 0",
+        "batchnorm = false",
+        "max_images = '4'",
+        "samples = nan",
+    ),
+    *(
+        "not toml",
+        "= 1",
+        "a = \n",
+        "draws = 1\ndraws = 2",
+        "x = " + "[" * 5000 + "]" * 5000,
+        "\ud7ff = 1",
+        "a = 'é\0'",
+    ),
 )
 
 
@@ -106,9 +193,19 @@ def bad_files_of_options(top: Path) -> Iterator[Case]:
         path = top / f"{k}.toml"
         path.write_bytes(text.encode("utf-8", "surrogatepass"))
         name = text.partition(" ")[0]
-        given = tuple(part for pair in zip(tiny[::2], tiny[1::2], strict=True) if name not in pair[0].replace("-", "_") for part in pair)
+        given = tuple(
+            part
+            for pair in zip(tiny[::2], tiny[1::2], strict=True)
+            if name not in pair[0].replace("-", "_")
+            for part in pair
+        )
         method = () if name == "method" else ("--method", "gradient")
-        yield Case(f"options file {text[:30]!r}", (*HONEST, "--config", str(path)), tiny=given, method=method)
+        yield Case(
+            f"options file {text[:30]!r}",
+            (*HONEST, "--config", str(path)),
+            tiny=given,
+            method=method,
+        )
     (top / "bytes.toml").write_bytes(b"\xff\xfe")
     for place in ("bytes.toml", "absent.toml", "."):
         yield Case(f"options file at {place}", (*HONEST, "--config", str(top / place)))
@@ -118,10 +215,40 @@ def bad_models() -> Iterator[Case]:
     """Yield names of networks that name none."""
     data = ("--data", f"{SUBJECT}:plain_images")
     for model in (
-        *("", ":", "x", "reference:", "reference:cnn", "reference:xyz", "torchvision:", "torchvision:resnet999", "timm:"),
-        *("hf:", "hf:/no/such/folder", "hf:../..", f"{SUBJECT}:", f"{SUBJECT}:absent", f"{SUBJECT}:no_network", "os:getcwd"),
-        *(f"{SUBJECT}:raising_builder", f"{SUBJECT}:without_parameters", f"{SUBJECT}:uncopyable", f"{SUBJECT}:SIDE"),
-        *(f"{SUBJECT}:with_nan_weights", "no.module:f", "/no/file.py:f", "/dev/null:f", "a\0b.py:f", "x" * 5000 + ".py:f"),
+        *(
+            "",
+            ":",
+            "x",
+            "reference:",
+            "reference:cnn",
+            "reference:xyz",
+            "torchvision:",
+            "torchvision:resnet999",
+            "timm:",
+        ),
+        *(
+            "hf:",
+            "hf:/no/such/folder",
+            "hf:../..",
+            f"{SUBJECT}:",
+            f"{SUBJECT}:absent",
+            f"{SUBJECT}:no_network",
+            "os:getcwd",
+        ),
+        *(
+            f"{SUBJECT}:raising_builder",
+            f"{SUBJECT}:without_parameters",
+            f"{SUBJECT}:uncopyable",
+            f"{SUBJECT}:SIDE",
+        ),
+        *(
+            f"{SUBJECT}:with_nan_weights",
+            "no.module:f",
+            "/no/file.py:f",
+            "/dev/null:f",
+            "a\0b.py:f",
+            "x" * 5000 + ".py:f",
+        ),
         *("\x1b[31m:x", "..:x", ".:x", "torch.nn:Linear", "builtins:print"),
     ):
         yield Case(f"model {model[-30:]!r}", ("--model", model, *data))
@@ -136,8 +263,28 @@ def bad_models() -> Iterator[Case]:
 
 REFUSED = frozenset(
     {
-        *("nan", "infinite", "no gradient", "integers", "one row", "one class", "no class", "four axes", "flat"),
-        *("a list of numbers", "nothing", "text", "an empty mapping", "complex", "raise", "drift", "recurse", "transposed"),
+        *(
+            "nan",
+            "infinite",
+            "no gradient",
+            "integers",
+            "one row",
+            "one class",
+            "no class",
+            "four axes",
+            "flat",
+        ),
+        *(
+            "a list of numbers",
+            "nothing",
+            "text",
+            "an empty mapping",
+            "complex",
+            "raise",
+            "drift",
+            "recurse",
+            "transposed",
+        ),
     }
 )
 SLOW = ("sleep", "sleep and swallow")
@@ -155,12 +302,32 @@ def bad_networks() -> Iterator[Case]:
         for after in (0, 25, 60):
             must = "refuse" if after == 0 and what in REFUSED else "either"
             environment = {"HOSTILE": what, "HOSTILE_AFTER": str(after)}
-            yield Case(f"network: {what}, after {after} calls", (*options, *timeout), must, environment=environment)
+            yield Case(
+                f"network: {what}, after {after} calls",
+                (*options, *timeout),
+                must,
+                environment=environment,
+            )
 
 
 EXPLAINERS = (
-    *("explains_nan", "explains_infinity", "explains_zero", "explains_one_pixel", "explains_too_many", "explains_other_axes"),
-    *("explains_empty", "explains_text", "explains_objects", "explains_none", "explains_complex", "raises", "raises_now_and_then"),
+    *(
+        "explains_nan",
+        "explains_infinity",
+        "explains_zero",
+        "explains_one_pixel",
+        "explains_too_many",
+        "explains_other_axes",
+    ),
+    *(
+        "explains_empty",
+        "explains_text",
+        "explains_objects",
+        "explains_none",
+        "explains_complex",
+        "raises",
+        "raises_now_and_then",
+    ),
     *("mutates_the_network", "mutates_the_inputs", "wants_other_arguments"),
 )
 
@@ -170,10 +337,18 @@ def bad_explainers() -> Iterator[Case]:
     for name in EXPLAINERS:
         for beside in ((), ("--method", "gradient")):
             method = ("--method", f"{SUBJECT}:{name}", *beside)
-            yield Case(f"explainer {name}{' beside gradient' if beside else ''}", HONEST, "finish", method=method)
+            yield Case(
+                f"explainer {name}{' beside gradient' if beside else ''}",
+                HONEST,
+                "finish",
+                method=method,
+            )
     for name in ("sleeps", "swallows", "exits"):
         yield Case(
-            f"explainer {name}", (*HONEST, "--unit-timeout", "2"), "either", method=("--method", f"{SUBJECT}:{name}")
+            f"explainer {name}",
+            (*HONEST, "--unit-timeout", "2"),
+            "either",
+            method=("--method", f"{SUBJECT}:{name}"),
         )
     for name in ("constant_images", "data_without_labels"):
         options = ("--model", f"{SUBJECT}:honest", "--data", f"{SUBJECT}:{name}")

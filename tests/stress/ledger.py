@@ -25,12 +25,22 @@ class Entry:
         """Count one attempt, and what was lost where it did not go well."""
         self.tried += 1
         if not is_well:
-            self.losses.append(loss)
-            sys.stderr.write(f"LOST ({self.what}): {loss}\n")
+            self.lose(loss)
+
+    def lose(self, loss: str) -> None:
+        """Note a loss."""
+        self.losses.append(loss)
+        sys.stderr.write(f"LOST ({self.what}): {loss}\n")
 
     def row(self) -> str:
         """Return the entry as a row of Markdown."""
-        cells = (self.what, self.tried, len(self.losses), f"{self.seconds:.0f}", "; ".join(self.remarks))
+        cells = (
+            self.what,
+            self.tried,
+            len(self.losses),
+            f"{self.seconds:.0f}",
+            "; ".join(self.remarks),
+        )
         return f"| {' | '.join(map(str, cells))} |"
 
 

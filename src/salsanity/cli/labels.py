@@ -57,6 +57,8 @@ def labels(
         str | None, typer.Option(help="paper: its training and its methods; for a GPU.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    batch_size: Annotated[str | None, typer.Option(help="auto or a number.")] = None,
+    memory_format: Annotated[str, typer.Option(help="auto, contiguous or channels_last.")] = "auto",
     unit_timeout: Annotated[
         float | None, typer.Option(help="Seconds that one unit of work may take.")
     ] = None,
@@ -74,7 +76,7 @@ def labels(
 ) -> int:
     """Run the data randomisation test: train on true and on permuted labels, compare the maps, judge."""
     from salsanity.checks.spec import CheckSpec
-    from salsanity.cli.check import check_junit, show
+    from salsanity.cli.check import batch_size_of, check_junit, show
     from salsanity.cli.opening import builder_options
     from salsanity.cli.train import settings_of
     from salsanity.data.sources import open_data
@@ -111,6 +113,8 @@ def labels(
             endpoints=bool(preset),
             seed=seed,
             device=device,
+            batch_size=batch_size_of(batch_size),
+            memory_format=memory_format,  # type: ignore[arg-type]
             gallery=gallery,
             unit_timeout=unit_timeout,
         ),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from salsanity.errors import StoreError
 from salsanity.executors.serial import Executor, Failure
 from salsanity.models.network import Network
 from salsanity.records import UnitKey, UnitResult
@@ -48,6 +49,8 @@ def execute(
         narrator.begin("Explaining and comparing", total)
     try:
         for unit, found in executor.run(work, units):
+            if isinstance(found, Failure) and isinstance(found.error, StoreError):
+                raise found.error  # the disk fails every unit alike
             if isinstance(found, Failure):
                 failed.append({"unit": unit.digest, "draw": unit.draw, "reason": found.words})
                 _log(store, unit, found)

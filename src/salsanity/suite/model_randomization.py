@@ -154,6 +154,7 @@ def _prepared(asked: Asked, labels: Sequence[int] | None) -> _Run:
         decisive=decisive,
         recorded=asked.old.get("init"),
     )
+    init = replace(init, reason=asked.recorded("init_reason", init.reason))
     told = (
         f"Initialiser {init.name} ({init.reason}); {init.randomised_share:.1%} of the parameters are randomised "
         f"in {len(stages)} stages."
@@ -297,8 +298,10 @@ def _cascade(run: _Run) -> Cascade:
 
 def _document(run: _Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
     spec, blocks = run.spec, run.ready.tools.network.blocks
+    common = common_document(run.ready, check=CHECK, base=_base(run), units=units_asked(wanted))
     return {
-        **common_document(run.ready, check=CHECK, base=_base(run), units=units_asked(wanted)),
+        **common,
+        "settings": {**common["settings"], "init_reason": run.init.reason},
         "order": spec.order,
         "stages_mode": spec.stages,
         "stages": [

@@ -19,7 +19,7 @@ from salsanity.randomizers.labels import permuted_labels
 from salsanity.records import digest
 from salsanity.seeds import seed_for
 from salsanity.suite.narrator import Narrator, duration
-from salsanity.training.checkpoint import save_weights
+from salsanity.training.checkpoint import are_whole, save_weights
 from salsanity.training.evaluate import LabelledImages, accuracy
 from salsanity.training.loop import Progress, seeded, train
 from salsanity.training.settings import TrainingSettings
@@ -137,9 +137,11 @@ def _read(path: Path, identity: str) -> dict[str, str] | None:
     try:
         with safe_open(path, framework="pt") as file:
             facts = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
-    return facts if facts.get("identity") == identity and "train_accuracy" in facts else None
+    is_this = facts.get("identity") == identity and "train_accuracy" in facts
+    return facts if is_this and are_whole(tensors, facts) else None
 
 
 def _measured(

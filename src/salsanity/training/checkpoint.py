@@ -6,6 +6,7 @@ Being one file, it cannot be half of one epoch and half of another.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -21,10 +22,12 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from salsanity.data.examples import tensor_bytes
 from salsanity.errors import DataError, ModelError
 
 FORMAT_VERSION: Final = 1
 HEADER: Final = "salsanity_training"
+CHECKSUM: Final = "salsanity_checksum"
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ def load_checkpoint(path: Path, *, device: torch.device) -> Checkpoint | None:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = _header(file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if not are_whole(tensors, file.metadata()):
+                raise ValueError("the checksum is another")
     except (SafetensorError, ValueError, KeyError, TypeError, OSError) as error:
         log.warning("the checkpoint %s is damaged (%s); training starts again", path, error)
         return None
@@ -103,7 +108,20 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str,
     """Write tensors under a private temporary name, flush, then replace `path` in one step."""
     # A clone each: safetensors refuses tensors that share memory, as tied weights do.
     owned = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    replace_bytes(path, save(owned, metadata))
+    replace_bytes(path, save(owned, {**metadata, CHECKSUM: tensors_checksum(owned)}))
+
+
+def tensors_checksum(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of tensors by name: the format itself does not notice values that a disk lost."""
+    whole = hashlib.sha256()
+    for name, value in sorted(tensors.items()):
+        whole.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode() + tensor_bytes(value))
+    return whole.hexdigest()
+
+
+def are_whole(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> bool:
+    """Whether tensors are those that were written; files of other programs carry no checksum."""
+    return metadata.get(CHECKSUM) in (None, tensors_checksum(tensors))
 
 
 def replace_bytes(path: Path, content: bytes) -> None:
