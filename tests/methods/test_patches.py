@@ -20,6 +20,7 @@ from salsanity.passes.points import gaussian
 from salsanity.passes.request import Baseline, Fold, Pass, Path, Points
 from salsanity.passes.run import Batch, Setting, run
 from salsanity.passes.schedule import Demand, State
+from salsanity.testing import MethodContract
 
 
 def scenes(count: int, *, channels: int = 2, height: int = 11, width: int = 13) -> Tensor:
@@ -157,3 +158,8 @@ def test_a_path_starts_at_the_draw() -> None:
         for size in (1, 16)
     ]
     torch.testing.assert_close(results[0].gradient, results[1].gradient, rtol=1e-9, atol=1e-12)
+
+
+class TestConditionalPatchesKeepTheContract(MethodContract):
+    def method(self) -> str:
+        return "integrated_gradients(baseline='conditional_patches', baseline_value=2)"
