@@ -69,6 +69,7 @@ def run(name: str, init: str, target: str, options: argparse.Namespace) -> salsa
         samples=options.samples,
         steps=options.steps,
         gallery=options.cascade,
+        until_decided=options.until_decided,
         batch_size=options.batch_size,
         memory_format=options.memory_format,
         out=options.out / f"{name}-{init}-{target}",
@@ -140,6 +141,7 @@ def main() -> None:
     parser.add_argument("--stages", choices=["verdict", "all"], default="verdict")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--until-decided", action="store_true", help="growing rounds, fewer passes")
     parser.add_argument("--batch-size", type=int, help="default: measured")
     parser.add_argument("--memory-format", default="auto")
     options = parser.parse_args()

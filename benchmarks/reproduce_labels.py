@@ -3,9 +3,10 @@
     python benchmarks/reproduce_labels.py --data-dir DATA --out runs/labels
     python benchmarks/reproduce_labels.py --data-dir DATA --out runs/labels-paper --preset paper     # a GPU, or patience
 
-Per case, trains networks on true and on permuted labels (or reads those of an earlier run from --out), explains test images with
-the true label's logit, prints the paper's bars (SCIENCE: read off the figures, +-.01; one true against one permuted network) beside
-the mean absolute Spearman of our true-permuted and true-true pairs and the verdict, and writes a figure like the paper's: maps and bars.
+Per case, trains networks on true and on permuted labels (or reads those of an earlier run from --out), explains test
+images with the true label's logit, prints the paper's bars (read off its figures, +-.01; one true against one permuted
+network) beside the mean absolute Spearman of our true-permuted and true-true pairs and the verdict, and writes figures
+like the paper's: maps and bars.
 """
 
 from __future__ import annotations
@@ -126,12 +127,20 @@ def markdown(rows: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def figures(result: salsanity.Result, folder: Path, stem: str, dpi: int) -> None:
-    """Write the maps and the bars."""
+def figures(
+    result: salsanity.Result, folder: Path, stem: str, dpi: int, published: dict[str, float]
+) -> None:
+    """Write the maps, and the bars with the published values on them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for kind in ("labels", "bars"):
-        figure = result.figure(kind=kind)
-        figure.savefig(folder / f"{stem}-{kind}.png", dpi=dpi)
+    result.figure(kind="labels").savefig(folder / f"{stem}-labels.png", dpi=dpi)
+    figure = result.figure(kind="bars")
+    methods = [*result.spec["methods"], *result.spec["controls"]]
+    places = [(methods.index(m) + 0.19, value) for m, value in published.items()]
+    if places:
+        absolute = figure.axes[result.spec["views"].index("absolute")]
+        absolute.plot(*zip(*places, strict=True), "kD", ms=4, mfc="w", label="published")
+        absolute.legend(frameon=False, loc="upper left", fontsize="small")
+    figure.savefig(folder / f"{stem}-bars.png", dpi=dpi)
 
 
 def main() -> None:
@@ -163,7 +172,8 @@ def main() -> None:
                 f"accuracy on true test labels {network['test_accuracy']:.3f}"
             )
         print(f"\n{markdown(table(result, data, kind))}", flush=True)
-        figures(result, options.figures or options.out / "figures", f"{data}-{kind}", options.dpi)
+        folder = options.figures or options.out / "figures"
+        figures(result, folder, f"{data}-{kind}", options.dpi, PUBLISHED.get((data, kind), {}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,69 @@
+"""What speed and memory come to, as ratios measured in one run on one machine.
+
+    python benchmarks/performance --data DATA/imagenet [--run RUN_FOLDER] [--only passes peer memory startup rounds]
+
+DATA/imagenet holds `resnet18.py` and `resnet18.safetensors`. The peer needs Quantus 0.6 (`pip install quantus==0.6.0`); without
+it its lines say "not run". `--run`: a finished run (ResNet-18 on photographs), on whose scores `--until-decided` is replayed.
+Nothing else should run on the machine meanwhile. Under 20 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import platform
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+import torch
+from memory import memory, startup
+from peer import peer
+from rounds import rounds
+from subject import HEADER, Row
+
+from passes import passes, similarities
+
+PARTS = ("passes", "peer", "memory", "startup", "rounds")
+
+
+def rows_of(part: str, options: argparse.Namespace) -> list[Row]:
+    """Measure one part."""
+    if part == "passes":
+        found, one_pass = passes(options.data)
+        return [*found, similarities(one_pass)]
+    if part == "peer":
+        if importlib.util.find_spec("quantus") is None:
+            return [
+                Row("against Quantus + Captum", "", "", "", None, "10 times", None, "no quantus")
+            ]
+        return peer(options.data)
+    if part == "rounds":
+        if options.run is None:
+            return [Row("--until-decided", "", "", "", None, "at most 0.33", None, "no --run")]
+        return [rounds(options.run)]
+    return {"memory": memory, "startup": startup}[part]()
+
+
+def main() -> None:
+    """Measure, print the table."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    options = parser.parse_args()
+    began = time.perf_counter()
+    print(
+        f"{platform.machine()}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}\n\n{HEADER}"
+    )
+    for part in options.only:
+        for row in rows_of(part, options):
+            print(row.markdown(), flush=True)
+    print(f"\n{time.perf_counter() - began:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

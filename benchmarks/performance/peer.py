@@ -1,0 +1,163 @@
+"""The same work by Quantus 0.6 with Captum 0.9 at its default batching, and by salsanity, measured whole."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from skimage.feature import hog
+from subject import SIDE, Row, images, resnet18, seconds
+from torch import nn
+
+import salsanity
+
+SEVEN = (
+    "gradient",
+    "input_x_gradient",
+    "smoothgrad",
+    "integrated_gradients",
+    "guided_backprop",
+    "gradcam",
+    "guided_gradcam",
+)
+EFFORT = 5
+"""Samples and steps."""
+
+
+def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
+    """Return Captum's method as an explain_func of Quantus: (B, 1, H, W), summed over channels."""
+    from captum import attr
+
+    makers: dict[str, Callable[[nn.Module], Any]] = {
+        "gradient": lambda m: (attr.Saliency(m), {"abs": False}),
+        "input_x_gradient": lambda m: (attr.InputXGradient(m), {}),
+        "smoothgrad": lambda m: (
+            attr.NoiseTunnel(attr.Saliency(m)),
+            {"nt_samples": effort, "stdevs": 0.15, "abs": False},
+        ),
+        "integrated_gradients": lambda m: (attr.IntegratedGradients(m), {"n_steps": effort}),
+        "guided_backprop": lambda m: (attr.GuidedBackprop(m), {}),
+        "gradcam": lambda m: (attr.LayerGradCam(m, m.layer4), {"relu_attributions": True}),
+        "guided_gradcam": lambda m: (attr.GuidedGradCam(m, m.layer4), {}),
+    }
+
+    def explain(model: nn.Module, inputs: Any, targets: Any, **_: object) -> np.ndarray:
+        method_of, options = makers[method](model)
+        x, wanted = torch.as_tensor(inputs), torch.as_tensor(targets)
+        maps = method_of.attribute(x.requires_grad_(), target=wanted, **options).detach()
+        if maps.shape[-1] != SIDE:
+            maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
+        return maps.sum(1, keepdim=True).numpy()
+
+    return explain
+
+
+def hog_correlation(a: np.ndarray, b: np.ndarray, **_: object) -> np.ndarray:
+    """Correlate scikit-image's HOG, which Quantus lacks; the arguments come flattened (B, n)."""
+
+    def features(row: np.ndarray) -> np.ndarray:
+        return hog(row.reshape(SIDE, SIDE), pixels_per_cell=(16, 16), cells_per_block=(3, 3))
+
+    pairs = zip(a, b, strict=True)
+    return np.array([np.corrcoef(features(x), features(y))[0, 1] for x, y in pairs])
+
+
+def quantus_run(
+    folder: Path,
+    count: int,
+    methods: tuple[str, ...],
+    names: tuple[str, ...],
+    views: tuple[bool, ...],
+) -> Callable[[], object]:
+    """Return the model parameter randomisation test by Quantus, once per method, similarity and view."""
+    import quantus
+
+    similar = {
+        "spearman": quantus.similarity_func.correlation_spearman,
+        "ssim": quantus.similarity_func.ssim,
+        "hog": hog_correlation,
+    }
+    model, x = resnet18(folder), images(count).numpy()
+    y = np.zeros(count, dtype=np.int64)
+
+    def one(method: str, name: str, is_absolute: bool) -> object:
+        metric = quantus.MPRT(
+            similarity_func=similar[name],
+            layer_order="top_down",
+            abs=is_absolute,
+            normalise=True,
+            disable_warnings=True,
+        )
+        return metric(model, x, y, explain_func=captum_maps(method, EFFORT), device="cpu")
+
+    def job() -> object:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return [one(m, s, v) for m in methods for s in names for v in views]
+
+    return job
+
+
+def our_run(
+    folder: Path, count: int, methods: tuple[str, ...], names: tuple[str, ...]
+) -> Callable[[], object]:
+    """Return the same by salsanity: the whole command's work, from the model to the report."""
+    model, x = resnet18(folder), images(count)
+
+    def job() -> object:
+        with tempfile.TemporaryDirectory() as out:
+            return salsanity.model_randomization_test(
+                model,
+                x,
+                methods=methods,
+                similarities=names,
+                blocks="layer",
+                stages="all",
+                draws=1,
+                samples=EFFORT,
+                steps=EFFORT,
+                gallery=0,
+                init="module",
+                out=Path(out) / "run",
+            )
+
+    return job
+
+
+def peer(folder: Path, *, full: bool = True) -> list[Row]:
+    """Measure one method with one similarity on 8 images, and (with `full`) everything on one image."""
+    theirs = seconds(quantus_run(folder, 8, ("gradient",), ("spearman",), (True,)))
+    ours = seconds(our_run(folder, 8, ("gradient",), ("spearman",)))
+    rows = [
+        _row(
+            "gradient, Spearman, 41 layers, 8 images (ours: two views and four controls too)",
+            ours,
+            theirs,
+            1.5,
+        )
+    ]
+    if not full:
+        return rows
+    three = ("spearman", "ssim", "hog")
+    theirs = seconds(quantus_run(folder, 1, SEVEN, three, (False, True)))
+    ours = seconds(our_run(folder, 1, SEVEN, three))
+    what = f"seven methods, three similarities, two views, 41 layers, 1 image, {EFFORT} samples and steps"
+    return [*rows, _row(what, ours, theirs, 10)]
+
+
+def _row(what: str, ours: float, theirs: float, target: float) -> Row:
+    ratio = theirs / ours
+    return Row(
+        f"against Quantus + Captum: {what}",
+        f"{ours:.1f} s",
+        "",
+        f"{theirs:.1f} s",
+        ratio,
+        f"at least {target:g} times",
+        ratio >= target,
+    )
