@@ -13,6 +13,7 @@ from salsanity.methods import Baselines, Inputs, Method
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.layers import SpatialLayer
 from salsanity.models.network import MemoryFormat, Network
+from salsanity.passes.precision import Precision
 from salsanity.passes.replay import Replay
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import Weights
@@ -106,10 +107,13 @@ class Instruments:
     tick: Callable[[int], None] | None = None
     replay: Replay = "auto"
     memory_format: MemoryFormat = "contiguous"
+    precision: Precision = "float32"
 
     def setting(self, stream: int, *, batch_size: int) -> Setting:
         """Return how passes run under a noise stream."""
-        return Setting(self.seed, stream, batch_size, self.baselines, self.tick, self.replay)
+        return Setting(
+            self.seed, stream, batch_size, self.baselines, self.tick, self.replay, self.precision
+        )
 
     def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:
         """Return a batch as methods see it."""

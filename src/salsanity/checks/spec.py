@@ -15,6 +15,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "batchnorm": ("keep", "reset", "recalibrate"),
     "target": ("trained", "label", "own"),
     "replay": ("auto", "on", "off"),
+    "precision": ("float32", "tf32", "bfloat16"),
     "memory_format": ("auto", "contiguous", "channels_last"),
 }
 
@@ -66,6 +67,7 @@ class CheckSpec:
     unit_timeout: float | None = None
     until_decided: bool = False
     replay: Literal["auto", "on", "off"] = "auto"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     memory_format: Literal["auto", "contiguous", "channels_last"] = "auto"
 
     def __post_init__(self) -> None:

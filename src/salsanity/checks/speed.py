@@ -10,9 +10,12 @@ import torch
 from torch import Tensor
 
 from salsanity.models.network import MemoryFormat, Network, lay_out
+from salsanity.passes.backoff import with_backoff
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.foreign import out_of_memory
+from salsanity.passes.precision import Precision
 from salsanity.passes.request import Rule
+from salsanity.similarity import Spearman, view
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 CPU_SECONDS_PER_BATCH: Final = 2.0
@@ -77,7 +80,7 @@ def _at_sizes(
     Stops where memory runs out, or where two doublings gained less than 3 %.
     """
     if batch_size is not None:
-        seconds = _seconds(network, x, targets, batch_size)
+        seconds = with_backoff(lambda size: _seconds(network, x, targets, size), batch_size)
         return Speed(batch_size, seconds, memory_format)
     best = Speed(1, _seconds(network, x, targets, 1), memory_format)
     without_gain = 0
@@ -112,3 +115,24 @@ def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
             torch.cuda.synchronize(x.device)
         times.append(time.perf_counter() - began)
     return min(times[1:]) / size
+
+
+def precision_error(
+    network: Network, x: Tensor, targets: Tensor, precision: Precision
+) -> tuple[float, float]:
+    """Compare gradients in a coarser arithmetic with those in float32.
+
+    Returns the least Spearman correlation of an image's absolute maps, and the largest difference as a share of the
+    image's largest gradient.
+    """
+    exact, rough = (
+        differentiate(
+            network, x[None], targets, rule=Rule.PLAIN, taps=(None,), precision=arithmetic
+        ).at[None][1][0]
+        for arithmetic in ("float32", precision)
+    )
+    spearman = Spearman()
+    features = [spearman.prepare(view(maps, signed=False)) for maps in (exact, rough)]
+    likeness = spearman.compare(*features).values.min()
+    span = exact.abs().flatten(1).amax(1)
+    return float(likeness), float(((exact - rough).abs().flatten(1).amax(1) / span).max())

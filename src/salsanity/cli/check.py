@@ -110,6 +110,10 @@ def check(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, ...")] = None,
     batch_size: Annotated[str | None, typer.Option(help="auto or a number.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(help="float32; tf32 or bfloat16 are faster, their error is printed."),
+    ] = None,
     memory_format: Annotated[
         str | None,
         typer.Option(help="auto (the faster one, measured), contiguous, channels_last."),

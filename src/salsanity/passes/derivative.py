@@ -11,6 +11,7 @@ from torch import Tensor
 
 from salsanity.errors import MethodError, ModelError
 from salsanity.models.network import Network
+from salsanity.passes.precision import Precision, computing_in, widened
 from salsanity.passes.replay import Tape
 from salsanity.passes.request import Rule
 from salsanity.passes.rules import backward_rule
@@ -34,6 +35,7 @@ def differentiate(
     taps: Sequence[str | None],
     tape: Tape | None = None,
     spared: Sequence[int] = (),
+    precision: Precision = "float32",
 ) -> Derivative:
     """Differentiate the logits of `targets` (B,) at the points `x` (P, B, ...), one forward and backward.
 
@@ -43,6 +45,7 @@ def differentiate(
     """
     points, images = x.shape[:2]
     with torch.inference_mode(False), torch.enable_grad(), ExitStack() as stack:
+        stack.enter_context(computing_in(precision, x.device))
         seen: dict[str | None, Tensor] = {}
         seen.update(tape.seen if tape is not None and tape.recorded else {None: _leaf(x)})
         stack.enter_context(tapped(network.module, taps, seen))
@@ -53,14 +56,15 @@ def differentiate(
                 with tape.running(network, spared):
                     logits = network.logits(seen[None])
         score = logits.gather(1, targets.repeat(points)[:, None]).sum()
-    if tape is not None and not tape.seen:
-        tape.seen.update(seen)
-    gradients = _gradients(score, [seen[tap] for tap in taps], network.name, keep=tape is not None)
+        if tape is not None and not tape.seen:
+            tape.seen.update(seen)
+        at = [seen[tap] for tap in taps]
+        gradients = _gradients(score, at, network.name, keep=tape is not None)
     shaped = {
-        tap: (_unflat(seen[tap].detach(), points, images), _unflat(gradient, points, images))
+        tap: (_unflat(seen[tap], points, images), _unflat(gradient, points, images))
         for tap, gradient in zip(taps, gradients, strict=True)
     }
-    return Derivative(_unflat(logits.detach(), points, images), shaped)
+    return Derivative(_unflat(logits, points, images), shaped)
 
 
 def _leaf(x: Tensor) -> Tensor:
@@ -74,7 +78,7 @@ def _unflat(value: Tensor, points: int, images: int) -> Tensor:
             f"expected a layer whose first dimension is the batch ({points * images}), got shape "
             f"{tuple(value.shape)}; name another layer"
         )
-    return value.view(points, images, *value.shape[1:])
+    return widened(value.detach()).view(points, images, *value.shape[1:])
 
 
 def _gradients(score: Tensor, at: list[Tensor], name: str, *, keep: bool) -> tuple[Tensor, ...]:

@@ -17,6 +17,7 @@ from salsanity.passes.derivative import Derivative, differentiate
 from salsanity.passes.fold import Accumulator, joined
 from salsanity.passes.foreign import ForeignFailure, explained_by
 from salsanity.passes.points import DrawBaseline, PointSource, Slice
+from salsanity.passes.precision import Precision
 from salsanity.passes.replay import Diverged, Rehearsal, Replay, Tape
 from salsanity.passes.request import Foreign, Pass, PassResult, Points, Rule
 from salsanity.passes.schedule import Demand, Extent, Group, State, extents, groups_of
@@ -41,6 +42,7 @@ class Setting:
     tick: Callable[[int], None] | None = None
     """Told after each physical batch how many evaluations it made."""
     replay: Replay = "auto"
+    precision: Precision = "float32"
 
 
 @dataclass
@@ -215,6 +217,7 @@ class _States:
             taps=self.taps,
             tape=tape,
             spared=spared,
+            precision=self.setting.precision,
         )
 
 

@@ -54,8 +54,9 @@ def tell_cost(
     each = comparison_seconds(some, ready.tools.similarities)
     seconds = passes * ready.speed.seconds + maps * each
     narrator.say(
-        f"{'At most ' if at_most else ''}{passes:,} passes (forward and backward of one image) at {ready.speed.seconds * 1e3:.3g} ms each, measured at batch "
-        f"size {ready.speed.batch_size}, and {maps:,} maps to compare at {each * 1e3:.2g} ms: about {duration(seconds)}."
+        f"{'At most ' if at_most else ''}{passes:,} passes (forward and backward of one image) at "
+        f"{ready.speed.seconds * 1e3:.3g} ms each, measured at batch size {ready.speed.batch_size}, and {maps:,} maps to "
+        f"compare at {each * 1e3:.2g} ms: about {duration(seconds)}."
     )
     if seconds > WORTH_ADVICE:
         narrator.say(_cheaper(ready))

@@ -238,7 +238,7 @@ def _check_architecture(one: Network, other: Network, name: str) -> None:
 
 def _plan(run: _Run, prints: Sequence[str]) -> list[UnitKey]:
     ready = run.ready
-    speed = [ready.speed.batch_size, ready.speed.memory_format]
+    speed = [ready.speed.batch_size, ready.speed.memory_format, run.ready.asked.spec.precision]
     base = digest([list(prints), run.ready.asked.spec.seed, *speed])
     methods = tuple(method_key(m, ready) for m in ready.tools.methods)
     chunks = chunked(

@@ -180,6 +180,7 @@ def _base(run: _Run) -> str:
         "keep": list(spec.keep),
         "batch_size": run.ready.speed.batch_size,
         "memory_format": run.ready.speed.memory_format,
+        "precision": run.spec.precision,
         "target": spec.target,
         "device": network.device.type,
     }

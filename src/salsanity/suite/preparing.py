@@ -18,9 +18,9 @@ from salsanity.checks.prepare import (
     logits_of,
 )
 from salsanity.checks.spec import CheckSpec
-from salsanity.checks.speed import Speed, measured_speed
+from salsanity.checks.speed import Speed, measured_speed, precision_error
 from salsanity.data.examples import ImageSource
-from salsanity.errors import DataError, MethodError
+from salsanity.errors import DataError, MethodError, UsageError
 from salsanity.methods import Baselines, Method
 from salsanity.models.network import Network
 from salsanity.similarity import Similarity
@@ -96,8 +96,10 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
         batch_size=speed.batch_size,
         memory_format=speed.memory_format,
         replay=asked.spec.replay,
+        precision=asked.spec.precision,
     )
-    notes = (*_notes(asked, index, allowed.refused), *allowed.notes)
+    rough = _roughness(asked, some, targets)
+    notes = (*rough, *_notes(asked, index, allowed.refused), *allowed.notes)
     return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
 
 
@@ -118,6 +120,22 @@ def _speed(asked: Asked, x: Tensor, targets: Tensor) -> Speed:
         memory_format=asked.recorded("memory_format")
         or (None if asked_format == "auto" else asked_format)
         or next(iter(formats), None),
+    )
+
+
+def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
+    """Say what error a coarser arithmetic brings, where one was asked for."""
+    precision, device = asked.spec.precision, asked.network.device
+    if precision == "float32":
+        return ()
+    if precision == "tf32" and device.type != "cuda":
+        raise UsageError(
+            f"expected a CUDA device for precision tf32, got {device.type}; use float32 or bfloat16"
+        )
+    likeness, largest = precision_error(asked.network, x, targets, precision)
+    return (
+        f"Passes in {precision}: beside float32, the gradients of {len(x)} images correlate (Spearman) at {likeness:.4f} "
+        f"at least, and differ by {largest:.1%} of their largest value at most. Explainers of yours run as they are.",
     )
 
 
