@@ -101,7 +101,7 @@ def _swallowing(*_: object) -> Any:
     while True:
         try:
             time.sleep(3600)
-        except Exception:  # noqa: BLE001, S112, PERF203 - that is what it is for
+        except Exception:  # noqa: BLE001 - that is what it is for
             continue
 
 
@@ -119,6 +119,13 @@ def _train(network: Any, _: Tensor, logits: Tensor) -> Tensor:
 
 def _allocate(*_: object) -> Any:
     return [torch.ones(2**24) for _ in range(10**6)]
+
+
+def _once(network: Any, logits: Tensor, error: Exception) -> Tensor:
+    """Raise at the first call only."""
+    if network.calls[0] == network.after + 1:
+        raise error
+    return logits
 
 
 def _recurse(network: Any, x: Tensor, logits: Tensor) -> Any:
@@ -152,7 +159,13 @@ BAD_NETWORKS: dict[str, Any] = {
     "train": _train,
     "allocate": _allocate,
     "recurse": _recurse,
-    "keyboard": lambda n, x, y: (_ for _ in ()).throw(MemoryError("made up")),
+    "memory": lambda n, x, y: (_ for _ in ()).throw(MemoryError("made up")),
+    "cuda memory": lambda n, x, y: _once(
+        n, y, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+    ),
+    "cpu memory": lambda n, x, y: _once(
+        n, y, RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")
+    ),
 }
 
 
@@ -202,6 +215,20 @@ def leaking() -> Leaking:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return Leaking()
+
+
+class Greedy(Small):
+    """Needs so many bytes for each image of a batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        torch.empty(len(x) * int(os.environ["GREEDY"]), dtype=torch.uint8)
+        return super().forward(x)
+
+
+def greedy() -> Greedy:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return Greedy()
 
 
 def plain_gradient(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:

@@ -18,8 +18,9 @@ from salsanity.checks.compare import Cell, Prepared, Rows, compare, prepare
 from salsanity.checks.explain import Wanted, enlargements, explain
 from salsanity.checks.images import ChunkReader
 from salsanity.checks.intervention import CHANGED_STREAM, REFERENCE_STREAM, Instruments
-from salsanity.checks.model_randomization import Shown, computed_with_backoff
+from salsanity.checks.model_randomization import Shown
 from salsanity.checks.plan import partners
+from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State, Weights
 from salsanity.records import REFERENCE_STAGE, UnitKey, UnitResult
 from salsanity.similarity import Similarity
@@ -56,7 +57,7 @@ class DataRandomizationWork:
 
     def __call__(self, key: UnitKey) -> UnitResult:
         """Compute the unit; when memory runs out, again with half the batch size, and note it."""
-        return computed_with_backoff(key, self._compute, self.instruments.batch_size)
+        return with_backoff(lambda size: self._compute(key, size), self.instruments.batch_size)
 
     def _compute(self, key: UnitKey, batch_size: int) -> UnitResult:
         began = time.perf_counter()

@@ -23,31 +23,12 @@ from salsanity.checks.intervention import (
 from salsanity.checks.plan import partners
 from salsanity.methods import Method
 from salsanity.models.swap import swapped
-from salsanity.passes.foreign import out_of_memory
+from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State
 from salsanity.records import REFERENCE_STAGE, UnitKey, UnitResult
 
 CHECK: Final = "model_randomization"
 TRAINED: Final = "trained"
-
-
-def computed_with_backoff(
-    key: UnitKey,
-    compute: Callable[[UnitKey, int], UnitResult],
-    batch_size: int,
-    forget: Callable[[], None] = lambda: None,
-) -> UnitResult:
-    """Compute a unit; when memory runs out, `forget` what is kept and try again with half the batch size."""
-    while True:
-        try:
-            return compute(key, batch_size)
-        except Exception as error:
-            if not out_of_memory(error) or batch_size == 1:
-                raise
-        forget()
-        batch_size //= 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)
@@ -82,7 +63,9 @@ class ModelRandomizationWork:
 
     def __call__(self, key: UnitKey) -> UnitResult:
         """Compute the unit; when memory runs out, again with half the batch size, and note it."""
-        return computed_with_backoff(key, self._compute, self.instruments.batch_size, self._forget)
+        return with_backoff(
+            lambda size: self._compute(key, size), self.instruments.batch_size, self._forget
+        )
 
     def _forget(self) -> None:
         self._chunk = None

@@ -18,6 +18,7 @@ from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
 from salsanity.models.layers import SpatialLayer, spatial_layer
 from salsanity.models.network import Network
 from salsanity.models.swap import swapped
+from salsanity.passes.backoff import with_backoff
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.schedule import State, evaluations
@@ -25,9 +26,12 @@ from salsanity.similarity import Similarity
 
 
 def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
-    """Return the logits (B, classes) of preprocessed images without gradients."""
+    """Return the logits (B, classes) of preprocessed images without gradients; smaller batches where memory runs out."""
     with torch.no_grad():
-        return torch.cat([network.logits(part) for part in torch.split(x, batch_size)])
+        return with_backoff(
+            lambda size: torch.cat([network.logits(part) for part in torch.split(x, size)]),
+            batch_size,
+        )
 
 
 def find_spatial_layer(
@@ -79,10 +83,13 @@ def _try(
     foreign = [request for request in requests if isinstance(request, Foreign)]
     if foreign:  # tried where its rows are: it may be dear, and its failure spoils them alone
         return [note for request in foreign for note in _admitted_by(request, tools.network, x)]
-    setting = tools.setting(REFERENCE_STREAM, batch_size=max(1, len(x)))
-    (_,) = explain(
-        tools.network, inputs, [Wanted(State("trained", {}, targets), (cheap,))], setting=setting
-    )
+    wanted = [Wanted(State("trained", {}, targets), (cheap,))]
+
+    def once(size: int) -> None:
+        setting = tools.setting(REFERENCE_STREAM, batch_size=size)
+        (_,) = explain(tools.network, inputs, wanted, setting=setting)
+
+    with_backoff(once, max(1, len(x)))
     if isinstance(method, GuidedBackprop | GuidedGradCAM):
         _check_guided(tools.network, x, targets, method.name)
     return []

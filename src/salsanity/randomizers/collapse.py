@@ -14,6 +14,7 @@ from salsanity.errors import ModelError
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.network import Network
 from salsanity.models.swap import Weights, swapped
+from salsanity.passes.backoff import with_backoff
 from salsanity.randomizers.batchnorm import with_batchnorm
 from salsanity.randomizers.draw import Draw, He, ModuleInit, draw_named
 from salsanity.randomizers.fresh import Fresh, Keeping, fresh_draw
@@ -172,4 +173,12 @@ def _health_at(network: Network, drawn: Weights, stage: Stage, probe: Probe) -> 
 
 
 def _logits(network: Network, images: Iterable[Tensor]) -> Tensor:
-    return torch.cat([network.logits(batch.to(network.device)).cpu() for batch in images])
+    return torch.cat([_of_batch(network, batch.to(network.device)) for batch in images])
+
+
+def _of_batch(network: Network, x: Tensor) -> Tensor:
+    """Return the logits on the CPU; in smaller batches where memory runs out."""
+    return with_backoff(
+        lambda size: torch.cat([network.logits(part).cpu() for part in torch.split(x, size)]),
+        max(1, len(x)),
+    )
