@@ -114,6 +114,13 @@ def test_bad_input_is_one_sentence_and_exit_code_2(
     assert not list(tmp_path.glob("salsanity-runs/*/scores/*"))
 
 
+def test_labels_want_other_images_to_test_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["labels", "--model", "reference:cnn", "--data", str(tmp_path)]) == 2
+    assert "folders train and test" in " ".join(capfd.readouterr().err.split())
+
+
 def test_weights_with_code_in_them_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -86,6 +86,8 @@ def labels(
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     check_junit(junit)
+    if not true:
+        _check_parts(data)
     test = open_data(data, data_dir=data_dir, split="test")
     options = builder_options(model, test, preset=preset)
     builder = load_model(model, options=options).make_model
@@ -133,3 +135,15 @@ def _networks(model: str, files: list[str], test: ImageSource) -> tuple[nn.Modul
 
     options = builder_options(model, test)
     return tuple(load_model(model, weights=Path(file), options=options).model for file in files)
+
+
+def _check_parts(data: str) -> None:
+    """Refuse a folder without images to train on and other ones to test on: accuracy on the same ones says nothing."""
+    from salsanity.errors import DataError
+
+    folder = Path(data).expanduser()
+    if folder.is_dir() and not all((folder / part).is_dir() for part in ("train", "test")):
+        raise DataError(
+            f"expected the folders train and test in {folder}, each with a subfolder per class; move some images of each "
+            "class to test, or bring networks with --true and --permuted"
+        )
