@@ -9,7 +9,7 @@ from torch import nn
 from models.test_network import EXAMPLE, small_cnn, state
 from salsanity.errors import ModelError
 from salsanity.models.network import prepare
-from salsanity.models.swap import swapped
+from salsanity.models.swap import Shelf, swapped
 
 
 def zeros(network):
@@ -193,3 +193,27 @@ def test_what_whole_module_calls_do_is_undone(change):
         assert torch.equal(network.logits(EXAMPLE), logits)
         assert [type(m) for m in network.module] == types
         assert not any(p.requires_grad or p.grad is not None for p in network.module.parameters())
+
+
+def test_a_shelf_gives_the_same_copy_until_the_network_changes_it() -> None:
+    network = prepare(small_cnn(), EXAMPLE)
+    layer, tensors = next((name, t) for name, t in network.trained.items() if "weight" in t)
+    owner = network.module.get_submodule(layer)
+    weights = {layer: {"weight": torch.ones_like(tensors["weight"])}}
+    shelf, seen = Shelf(), []
+    for body in (lambda w: None, lambda w: w.mul_(2), lambda w: None):
+        with swapped(network, weights, exact=False, shelf=shelf), torch.no_grad():
+            assert torch.equal(owner.weight, torch.ones_like(owner.weight))
+            seen.append(owner.weight.data_ptr())
+            body(owner.weight)
+    assert seen[0] == seen[1]
+    assert torch.equal(owner.weight, tensors["weight"])
+    assert torch.equal(weights[layer]["weight"], torch.ones_like(owner.weight))
+
+
+def test_twin_a_shelf_that_never_forgets_hands_out_what_the_network_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Shelf, "drop", lambda *_: None)
+    with pytest.raises(AssertionError):
+        test_a_shelf_gives_the_same_copy_until_the_network_changes_it()

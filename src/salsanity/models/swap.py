@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -17,26 +17,55 @@ Weights = Mapping[str, Mapping[str, Tensor]]
 """Layer path -> name of a parameter or buffer that the layer owns directly -> values."""
 
 
+@final
+@dataclass
+class Shelf:
+    """Copies of weights that are put in often: made once, and anew for what a network changed in place."""
+
+    copies: dict[tuple[int, int], tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+    def copy_for(self, tensor: Tensor, values: Tensor) -> Tensor:
+        """Return a copy of `values` as `tensor` lies in memory."""
+        kept = self.copies.get((id(tensor), id(values)))
+        if kept is not None and kept[0] is values:
+            return kept[1]
+        copy = torch.empty_like(tensor).copy_(values)
+        self.copies[id(tensor), id(values)] = values, copy
+        return copy
+
+    def drop(self, tensor: Tensor, values: Tensor) -> None:
+        """Forget a copy that is no longer what it was."""
+        self.copies.pop((id(tensor), id(values)), None)
+
+
 @contextmanager
-def swapped(network: Network, weights: Weights, *, exact: bool = True) -> Iterator[None]:
+def swapped(
+    network: Network, weights: Weights, *, exact: bool = True, shelf: Shelf | None = None
+) -> Iterator[None]:
     """Run the body with `weights` in the network's own copy, and put everything back afterwards.
 
-    The values are copied in, so that what the body does to them does not reach the draw. On the way
-    out, whatever happened, every module has the attributes, hooks, mode, parameters and buffers
-    (the same objects, at the same memory) that it had on the way in. With `exact`, values that the
-    body changed in place are found by comparing them with the trained ones; without it, by torch's
-    version counters alone, which writing through `.data` evades.
+    The values are copied in, so that what the body does to them does not reach the draw; with a `shelf`, the copy is
+    kept there for the next time. On the way out, whatever happened, every module has the attributes, hooks, mode,
+    parameters and buffers (the same objects, at the same memory) that it had on the way in. With `exact`, values that
+    the body changed in place are found by comparing them with the trained ones; without it, by torch's version counters
+    alone, which writing through `.data` evades.
 
     Raises ModelError, before anything is changed, for tensors that the network does not have.
     """
     targets = _targets(network, weights)
     before = _Before.of(network)
+    versions: list[int] = []
+    store = Shelf() if shelf is None else shelf
     try:
         with torch.no_grad():
             for tensor, values in targets:
-                tensor.data = torch.empty_like(tensor).copy_(values)
+                tensor.data = store.copy_for(tensor, values)
+                versions.append(tensor._version)
         yield
     finally:
+        for (tensor, values), version in zip(targets, versions, strict=False):
+            if tensor._version != version:
+                store.drop(tensor, values)
         before.restore(network, exact=exact)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from salsanity.models.network import Network
-from salsanity.models.swap import swapped
+from salsanity.models.swap import Shelf, swapped
 from salsanity.passes.derivative import Derivative, differentiate
 from salsanity.passes.fold import Accumulator, joined
 from salsanity.passes.foreign import ForeignFailure, explained_by
@@ -162,6 +162,7 @@ class _States:
         self.rule, self.setting = rule, setting
         self.wanted = [i for i, part in enumerate(parts) if part.wanted]
         self.taps = tuple(dict.fromkeys(tap for part in parts for tap in part.taps))
+        self.shelf = Shelf()
         self.rehearsal: Rehearsal | None = None
         self.rehearsed = False
 
@@ -193,7 +194,7 @@ class _States:
         self, extent: Extent, piece: Slice, state: State, place: int, tape: Tape | None
     ) -> Derivative:
         targets = state.targets[extent.first : extent.last]
-        with swapped(self.network, state.weights, exact=False):
+        with swapped(self.network, state.weights, exact=False, shelf=self.shelf):
             if tape is not None and self.rehearsal is not None:
                 spared = self.rehearsal.spared[place] if tape.recorded else ()
                 try:
