@@ -86,7 +86,7 @@ def command(arguments: Sequence[str], folder: Path, environment: Mapping[str, st
             code = run(list(arguments))
         except Hanging:
             code = -1
-        except BaseException as error:  # noqa: BLE001 - nothing may escape; the case is lost
+        except BaseException as error:
             code = -2
             err.write(f"escaped: {type(error).__name__}: {error}")
     return Answer(code, out.getvalue(), err.getvalue(), folder, time.perf_counter() - began)

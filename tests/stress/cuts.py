@@ -83,8 +83,9 @@ def identity_of(path: Path) -> str:
 
 def checkpoints(entry: Entry, top: Path, most: int) -> None:
     """Cut a training's checkpoint at every length."""
-    from salsanity.training.checkpoint import load_checkpoint, save_checkpoint
     from subject import trainable
+
+    from salsanity.training.checkpoint import load_checkpoint, save_checkpoint
 
     logging.getLogger("salsanity").setLevel(logging.ERROR)
     model = trainable()

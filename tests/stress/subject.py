@@ -101,7 +101,7 @@ def _swallowing(*_: object) -> Any:
     while True:
         try:
             time.sleep(3600)
-        except Exception:  # noqa: BLE001 - that is what it is for
+        except Exception:
             continue
 
 

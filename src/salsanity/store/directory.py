@@ -235,7 +235,12 @@ def asked_units(spec: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
     listed = (spec.get("settings") or {}).get("units")
     if not isinstance(listed, Mapping):
         return None
-    return {name: frozenset(listed[name]) for name in ("places", "methods", "similarities")}
+    named = {name: listed.get(name) for name in ("places", "methods", "similarities")}
+    if not all(isinstance(v, list) and all(isinstance(x, str) for x in v) for v in named.values()):
+        raise StoreError(
+            "expected lists of texts under settings.units of spec.json; restore that file, or run again with another --out"
+        )
+    return {name: frozenset(texts or ()) for name, texts in named.items()}
 
 
 def units_asked(wanted: Sequence[UnitKey]) -> dict[str, list[str]]:
