@@ -31,6 +31,9 @@ Replay = Literal["auto", "on", "off"]
 WORTH_SHARE: Final = 0.02
 """A replay that saves less than this share of the forward passes is not worth its memory."""
 
+FEWEST_STATES: Final = 3
+"""Of two states, as `half` and `full`, the second shares too little with the first to pay for looking."""
+
 MEMORY_SHARE: Final = 0.5
 """Of the memory that is free, the share that kept graphs may take."""
 
@@ -285,7 +288,8 @@ class Rehearsal:
 
         `example`: one input (1, ...); `points`: how many go through at once, for the memory that a kept graph needs.
         """
-        if replay == "off" or len(states) < 2 or _hooked(network.module, taps):
+        fewest = FEWEST_STATES if replay == "auto" else 2
+        if replay == "off" or len(states) < fewest or _hooked(network.module, taps):
             return None
         course = course_of(network, example, taps)
         until = [course.unchanged_until(network, weights) for weights in states]
