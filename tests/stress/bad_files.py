@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import os
@@ -126,8 +125,8 @@ def _contents() -> Iterator[tuple[str, bytes, bool]]:
 def bad_images(top: Path) -> Iterator[Case]:
     """Yield folders with a bad image alone, and beside four good ones."""
     for name, content, is_readable in _contents():
-        alone = _folder(top / f"alone-{name}", {name: content})
-        beside = _folder(top / f"beside-{name}", {name: content, **_good(2)})
+        alone = made_folder(top / f"alone-{name}", {name: content})
+        beside = made_folder(top / f"beside-{name}", {name: content, **_good(2)})
         yield Case(f"image {name} alone", (*HONEST, "--images", str(alone)), "either")
         says = "" if is_readable else "could not be used"
         lenient = name.startswith(("cut", "flipped", "animated", "bomb", "strip"))
@@ -149,7 +148,7 @@ def _good(count: int) -> dict[str, bytes]:
     return found
 
 
-def _folder(path: Path, files: dict[str, bytes]) -> Path:
+def made_folder(path: Path, files: dict[str, bytes]) -> Path:
     path.mkdir(parents=True)
     for name, content in files.items():
         (path / name).write_bytes(content)
@@ -221,7 +220,7 @@ def bad_places(top: Path) -> Iterator[Case]:
         "folder called .png": lambda p: p.mkdir(),
     }
     for name, make in makers.items():
-        folder = _folder(top / name, dict(list(content.items())[:2]))
+        folder = made_folder(top / name, dict(list(content.items())[:2]))
         make(folder / "bad.png")
         yield Case(f"image that is a {name}", (*HONEST, "--images", str(folder)), "finish")
         alone = top / f"{name} alone"
@@ -230,13 +229,13 @@ def bad_places(top: Path) -> Iterator[Case]:
         yield Case(f"only a {name}", (*HONEST, "--images", str(alone)))
     linked = top / "linked classes"
     linked.mkdir()
-    (linked / "class").symlink_to(_folder(top / "elsewhere", content))
+    (linked / "class").symlink_to(made_folder(top / "elsewhere", content))
     yield Case("class folder that is a link out", (*HONEST, "--images", str(linked)))
     for name, place in {
         "missing": str(top / "absent"),
         "a file": str(secret),
-        "empty": str(_folder(top / "empty", {})),
-        "without images": str(_folder(top / "texts", {"a.txt": b"a"})),
+        "empty": str(made_folder(top / "empty", {})),
+        "without images": str(made_folder(top / "texts", {"a.txt": b"a"})),
         "with a null": "a\0b",
         "nothing": "",
         "too long": "x" * 5000,
@@ -254,7 +253,7 @@ def bad_places(top: Path) -> Iterator[Case]:
             b'{"good0.png": 99}',
         )
     ):
-        folder = _folder(top / f"labels{k}", {**content, "labels.json": text})
+        folder = made_folder(top / f"labels{k}", {**content, "labels.json": text})
         options = (*HONEST, "--images", str(folder), "--target", "label")
         yield Case(f"labels.json {text[:20]!r}", options)
 
@@ -324,7 +323,7 @@ def bad_weights(top: Path) -> Iterator[Case]:
         "empty.pt": b"",
         "empty.safetensors": b"",
         "bomb.pt": _zip_bomb(),
-        "paths.pt": _zip({"../../escaped": b"x", "archive/data.pkl": b"\x80\x02."}),
+        "paths.pt": zipped({"../../escaped": b"x", "archive/data.pkl": b"\x80\x02."}),
         "weights.onnx": b"onnx",
         "name\n\x1b[31m.pt": b"x",
     }
@@ -349,7 +348,7 @@ def _with_header(whole: bytes, change: Callable[[dict[str, dict[str, object]]], 
     return struct.pack("<Q", len(text)) + text + whole[8 + length :]
 
 
-def _zip(members: dict[str, bytes]) -> bytes:
+def zipped(members: dict[str, bytes]) -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -358,61 +357,4 @@ def _zip(members: dict[str, bytes]) -> bytes:
 
 
 def _zip_bomb() -> bytes:
-    return _zip({"archive/data.pkl": b"\x80\x02.", "archive/data/0": bytes(2**26)})
-
-
-def bad_data_sets(top: Path) -> Iterator[Case]:
-    """Yield idx files and archives: cut, lying about their size, bombs, of other types."""
-    labels = b"\0\0\x08\x01" + struct.pack(">I", 4) + bytes([0, 1, 2, 3])
-    images = b"\0\0\x08\x03" + struct.pack(">III", 4, 16, 16) + bytes(range(256)) * 4
-    contents: dict[str, tuple[bytes, bytes]] = {
-        **{
-            f"images cut at {k}": (images[:k], labels)
-            for k in (0, 1, 3, 4, 8, 15, 16, 100, len(images) - 1)
-        },
-        **{f"labels cut at {k}": (images, labels[:k]) for k in (0, 2, 4, 7, 8, 11)},
-        "other type": (b"\0\0\x0d" + images[3:], labels),
-        "other magic": (b"ab" + images[2:], labels),
-        "no dimension": (b"\0\0\x08\0", labels),
-        "200 dimensions": (b"\0\0\x08\xc8" + bytes(800), labels),
-        "lies": (b"\0\0\x08\x03" + struct.pack(">III", 2**31, 2**31, 2**31), labels),
-        "claims a gigabyte": (b"\0\0\x08\x03" + struct.pack(">III", 2**10, 2**10, 2**10), labels),
-        "too long": (images + b"x", labels),
-        "no image": (b"\0\0\x08\x03" + bytes(12), labels),
-        "other count": (images, labels[:7] + b"\x03" + labels[8:11]),
-        "gzip cut": (gzip.compress(images)[:-9], labels),
-        "gzip bomb": (
-            gzip.compress(b"\0\0\x08\x03" + struct.pack(">III", 4, 16, 16) + bytes(2**26)),
-            labels,
-        ),
-        "gzip of gzip": (gzip.compress(gzip.compress(images)), labels),
-        "large labels": (images, labels[:8] + b"\xff\xff\xff\xff"),
-    }
-    for name, (one, two) in contents.items():
-        folder = _folder(
-            top / f"idx {name}", {"t10k-images-idx3-ubyte": one, "t10k-labels-idx1-ubyte": two}
-        )
-        options = ("--model", f"{SUBJECT}:honest", "--data", "mnist", "--channels", "3")
-        target = ("--target", "label") if name == "large labels" else ()
-        yield Case(f"idx {name}", (*options, *target, "--data-dir", str(folder)))
-    for name, content in {
-        "npz of objects": _npz(x=np.array([{"a": 1}]), y=np.array([1])),
-        "npz of floats": _npz(x=np.zeros((2, 4, 4, 3)), y=np.zeros(2)),
-        "npz without y": _npz(x=np.zeros((2, 4, 4, 3), np.uint8)),
-        "npz bomb": _zip({"x.npy": bytes(2**20), "y.npy": bytes(2**20)}),
-        "npz cut": _npz(x=np.zeros((2, 4, 4, 3), np.uint8), y=np.zeros(2, np.int64))[:200],
-        "npz with paths": _zip({"../../x.npy": b"1", "/etc/y.npy": b"1"}),
-        "npz pickle": pickle.dumps(Bomb(top / "exploded")),
-    }.items():
-        folder = _folder(top / name, {"test.npz": content})
-        options = ("--model", f"{SUBJECT}:honest", "--data", "cifar10", "--data-dir", str(folder))
-        yield Case(name, options)
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)  # type: ignore[arg-type]
-    return buffer.getvalue()
-
-
-__all__ = ["bad_data_sets", "bad_images", "bad_names", "bad_places", "bad_weights"]
+    return zipped({"archive/data.pkl": b"\x80\x02.", "archive/data/0": bytes(2**26)})

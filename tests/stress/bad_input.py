@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attempts import Case, attempt, fault, fresh_folder
-from bad_files import bad_data_sets, bad_images, bad_names, bad_places, bad_weights
+from bad_archives import bad_data_sets
+from bad_files import bad_images, bad_names, bad_places, bad_weights
 from bad_words import (
     bad_explainers,
     bad_files_of_options,

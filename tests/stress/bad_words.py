@@ -89,7 +89,8 @@ METHODS = (
     *("captum:__class__", "zennit:", "nolibrary:Thing", "os:system(command='touch hacked')", f"{SUBJECT}:absent"),
     *(f"{SUBJECT}:", f"{SUBJECT}:honest.forward.absent", "/no/such/file.py:f", "../../x.py:f", "x" * 3000),
     *("smoothgrad(samples=" + "9" * 1900 + ")", "smoothgrad(samples=" + "[" * 900 + "]" * 900 + ")", "gradient\0", "grad\nient"),
-    *("\x1b[31mgradient", "smoothgrad(samples=1", "smoothgrad samples=1", "🦊", "smoothgrad(samples=\ud800)", "-", "--", "gradient;x"),
+    *("\x1b[31mgradient", "smoothgrad(samples=1", "smoothgrad samples=1", "🦊", "-", "--", "gradient;x"),
+    *("smoothgrad(samples=\ud800)",),
     *("smoothgrad(samples={1: 2})", "smoothgrad(samples=None)", "smoothgrad(samples=b'1')", "smoothgrad(samples=1j)"),
     *("smoothgrad(sd=nan)", "smoothgrad(stochastic=False)", "integrated_gradients(steps=True)"),
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,7 +50,6 @@ def readers(folder: Path) -> dict[Path, Callable[[Path], bool]]:
     """Return the files of a finished run, and how to ask whether each counts as absent."""
     from salsanity.store.directory import DirectoryStore
     from salsanity.suite.gallery import is_damaged
-    from salsanity.suite.networks import _read
 
     store = DirectoryStore(folder)
 
@@ -69,9 +69,14 @@ def readers(folder: Path) -> dict[Path, Callable[[Path], bool]]:
     for path in sorted((folder / "gallery").glob("*"))[:1]:
         found[path] = is_damaged
     for path in sorted((folder / "networks").glob("*.safetensors"))[:1]:
-        identity = identity_of(path)
-        found[path] = lambda p: _read(p, identity) is None
+        found[path] = partial(_is_other_network, identity_of(path))
     return found
+
+
+def _is_other_network(identity: str, path: Path) -> bool:
+    from salsanity.suite.networks import _read
+
+    return _read(path, identity) is None
 
 
 def identity_of(path: Path) -> str:

@@ -103,18 +103,18 @@ def leaks(entry: Entry, top: Path) -> None:
     arguments = [
         part if part != f"{SUBJECT}:honest_float32" else f"{SUBJECT}:leaking" for part in CHECK
     ]
-    for k, megabytes in enumerate((20, 40, 80)):
-        folder = top / f"leak{k}"
-        limited(arguments, folder, {"LEAK": str(megabytes * 2**20)})
+    for after in (55, 70, 80):
+        folder = top / f"leak{after}"
+        limited(arguments, folder, {"LEAK": str(100 * 2**20), "LEAK_AFTER": str(after)})
         kept = whole_units(folder)
         again = limited(arguments, folder, {"LEAK": "1"})
         now = whole_units(folder)
         changed = [name for name, state in kept.items() if now.get(name) != state]
+        is_well = bool(kept) and len(kept) < len(now) and bool(again.verdicts()) and not changed
         entry.attempt(
-            bool(again.verdicts()) and not changed,
-            f"{megabytes} MiB a call: {changed} {again.err[-200:]}",
+            is_well, f"from call {after}: {len(kept)} kept, changed {changed} {again.err[-200:]}"
         )
-        entry.remarks.append(f"{len(kept)} of {len(now)} units survived")
+        entry.remarks.append(f"{len(kept)} of {len(now)} units were finished, and kept")
 
 
 def made_up(entry: Entry, top: Path) -> None:

@@ -2,7 +2,7 @@
 
     python tests/stress/run.py            all of it: about an hour and a half in one thread
     python tests/stress/run.py --short    some of each: a few minutes
-    python tests/stress/run.py kills      one program (kills, disk, cuts, together, same, bad_input, memory, security, process, fuzz)
+    python tests/stress/run.py kills      one program; the names are those of the files beside this one
 
 The exit code is 0 if nothing was lost.
 """

@@ -25,7 +25,7 @@ def pickles(entry: Entry, top: Path) -> None:
     for name, arguments in (("check", CHECK), ("labels", LABELS)):
         folder = top / name
         warm(arguments, folder)
-        files = [p for p in sorted(folder.glob("*.json"))]
+        files = sorted(folder.glob("*.json"))
         files += [
             sorted((folder / kind).glob("*"))[0]
             for kind in ("scores", "gallery", "networks")

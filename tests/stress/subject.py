@@ -204,10 +204,11 @@ _leak: list[Tensor] = []
 
 
 class Leaking(Small):
-    """Keeps some megabytes at every call, as a network does that logs its activations."""
+    """Keeps some megabytes at every call after LEAK_AFTER, as a network does that logs its activations."""
 
     def forward(self, x: Tensor) -> Tensor:
-        _leak.append(torch.ones(int(os.environ.get("LEAK", 2**20))))
+        is_early = len(_leak) < int(os.environ.get("LEAK_AFTER", "0"))
+        _leak.append(torch.ones(1 if is_early else int(os.environ.get("LEAK", "1"))))
         return super().forward(x)
 
 

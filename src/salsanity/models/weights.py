@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle  # nosec B403 - for the name of an error; nothing is unpickled with it
+import pickle  # only to name its error  # nosec B403
 import struct
 import warnings
 import zipfile

@@ -116,8 +116,8 @@ def _page(parts: list[Part], comparison: Comparison | None) -> str:
             parts=parts,
             comparison=comparison,
             terms=TERMS,
-            style=Markup(style),  # noqa: S704  # nosec B704 - our own file
-            script=Markup(script),  # noqa: S704  # nosec B704 - our own file
+            style=Markup(style),  # our own file  # noqa: S704  # nosec B704
+            script=Markup(script),  # our own file  # noqa: S704  # nosec B704
             policy=_policy(style, script),
             bar_width=charts.BAR_WIDTH,
             bar_zero=charts.bar_x(0),
