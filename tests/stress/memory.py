@@ -117,11 +117,11 @@ def leaks(entry: Entry, top: Path) -> None:
         entry.remarks.append(f"{len(kept)} of {len(now)} units were finished, and kept")
 
 
-def made_up(entry: Entry, top: Path) -> None:
+def made_up(entry: Entry, top: Path, *, calls: Sequence[int] = range(0, 60, 4)) -> None:
     """Errors as torch raises them on a GPU and in the CPU allocator, at every call number in turn."""
     options = ("--model", f"{SUBJECT}:hostile", "--data", f"{SUBJECT}:plain_images")
     for what in ("cuda memory", "cpu memory"):
-        for after in range(0, 60, 4):
+        for after in calls:
             environment = {"HOSTILE": what, "HOSTILE_AFTER": str(after)}
             answer = attempt(
                 Case("", options, "either", environment=environment), top / f"{what}{after}"

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 import traceback
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -97,7 +98,9 @@ def child(
 
     A fork, because starting Python and importing torch takes longer than these runs; it is a process of its own all the same.
     """
-    process = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about threads: the child uses none of them
+        process = os.fork()
     if process:
         return process
     code = 99

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +83,9 @@ class TwoProcesses:
         whole = list(units)
         mine, theirs = whole[::2], whole[1::2]
         reader, writer = os.pipe()
-        process = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about threads: the child uses none of them
+            process = os.fork()
         if process == 0:
             try:
                 with os.fdopen(writer, "w") as pipe:

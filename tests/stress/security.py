@@ -9,6 +9,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -20,9 +21,18 @@ from runs import CHECK, LABELS, warm
 SOURCES = Path(__file__).resolve().parents[2] / "src"
 
 
-def pickles(entry: Entry, top: Path) -> None:
+COMMANDS = {"check": CHECK, "labels": LABELS}
+
+
+def pickles(
+    entry: Entry,
+    top: Path,
+    *,
+    commands: Mapping[str, Sequence[str]] = COMMANDS,
+    protocols: Sequence[int] = (0, 2, 5),
+) -> None:
     """Put a pickle with code in place of each kind of file of a finished run, in turn, and run and report again."""
-    for name, arguments in (("check", CHECK), ("labels", LABELS)):
+    for name, arguments in commands.items():
         folder = top / name
         warm(arguments, folder)
         files = sorted(folder.glob("*.json"))
@@ -32,7 +42,7 @@ def pickles(entry: Entry, top: Path) -> None:
             if (folder / kind).exists()
         ]
         for path in files:
-            for protocol in (0, 2, 5):
+            for protocol in protocols:
                 whole, target = path.read_bytes(), top / "exploded"
                 path.write_bytes(pickle.dumps(Bomb(target), protocol=protocol))
                 told = _reported(folder)
@@ -60,11 +70,26 @@ def _reported(folder: Path) -> bool:
     return True
 
 
-def links(entry: Entry, top: Path) -> None:
+PLACES = (
+    *(
+        "scores",
+        "gallery",
+        "figures",
+        "networks",
+        ".lock",
+        "errors.log",
+        "spec.json",
+        "verdicts.json",
+        "gates.json",
+    ),
+    *("coverage.json", "report.html", "figures/.curves-signed-spearman.png.part"),
+)
+
+
+def links(entry: Entry, top: Path, *, names: Sequence[str] = PLACES) -> None:
     """Make every file and folder of a run a link that leads out; nothing outside may change."""
     top.mkdir()
-    for name in ("scores", "gallery", "figures", "networks", ".lock", "errors.log", "spec.json", "verdicts.json",
-                 "gates.json", "coverage.json", "report.html", "figures/.curves-signed-spearman.png.part"):  # fmt: skip
+    for name in names:
         for kind in ("file", "folder"):
             outside, folder = (
                 top / f"outside {kind} {name.replace('/', ' ')}",
