@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from salsanity.cli.app import run
+from salsanity.cli.check import _spec
 from salsanity.cli.values import numbers, split_outside_brackets
 from salsanity.errors import UsageError
 from salsanity.models.reference import cnn
@@ -199,3 +200,12 @@ def test_help_loads_no_torch() -> None:
         "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("model", "init", "sd"),
+    [("reference:cnn", "truncated_normal", 0.1), ("torchvision:inception_v3", "he", 0.01)],
+)
+def test_the_paper_s_preset_draws_as_its_code_did(model: str, init: str, sd: float) -> None:
+    spec = _spec({}, {}, given_model=model, quick=False, preset="paper")
+    assert (spec.init, spec.init_sd, spec.target, spec.samples) == (init, sd, "own", 50)

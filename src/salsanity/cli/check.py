@@ -157,7 +157,7 @@ def check(
     from salsanity.suite.model_randomization import run_model_randomization
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
-    spec = _spec(given, file, quick=quick, preset=preset)
+    spec = _spec(given, file, given_model=model, quick=quick, preset=preset)
     fitting = Fitting(size, resize, mean, std, channels)
     bounds = {"max_pixels": max_pixels, "max_bytes": max_bytes}
     limits = {name: bound for name, bound in bounds.items() if bound is not None}
@@ -236,16 +236,25 @@ _PAPER: dict[str, Any] = {
     "max_images": 200,
 }
 
+_PAPER_MNIST: dict[str, Any] = {"init": "truncated_normal", "init_sd": 0.1, "init_bias": 0.1}
+"""How the authors' code draws fresh weights for the paper's CNN and MLP."""
+
 
 def _spec(
-    given: dict[str, Any], file: dict[str, Any], *, quick: bool, preset: str | None
+    given: dict[str, Any],
+    file: dict[str, Any],
+    *,
+    given_model: str,
+    quick: bool,
+    preset: str | None,
 ) -> CheckSpec:
     """Lay options over the file over the preset; the more explicit wins."""
     from salsanity.checks.spec import CheckSpec
 
     if preset not in (None, "paper"):
         raise UsageError(f"expected --preset paper, got {preset!r}")
-    base = {**(_PAPER if preset else {}), **(_QUICK if quick else {})}
+    on_mnist = _PAPER_MNIST if given_model.startswith("reference:") else {}
+    base = {**({**_PAPER, **on_mnist} if preset else {}), **(_QUICK if quick else {})}
     from_file = {k: v for k, v in file.items() if k not in FROM_FILE}
     elsewhere = sorted(from_file.keys() & _NOT_SPEC)
     if elsewhere:
