@@ -293,7 +293,7 @@ def downloads(entry: Entry) -> None:
 def scanners(entry: Entry) -> None:
     """Run bandit on the sources, and pip-audit where it and its service can be reached."""
     for tool, arguments in (
-        ("bandit", ["-q", "-r", str(SOURCES), "-ll"]),
+        ("bandit", ["-q", "-c", str(SOURCES.parent / "pyproject.toml"), "-r", str(SOURCES)]),
         ("pip_audit", ["--progress-spinner", "off"]),
     ):
         done = subprocess.run(

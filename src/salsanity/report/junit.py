@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from xml.etree import ElementTree as ET
+from xml.etree import ElementTree as ET  # only to write  # nosec B405
 
 from salsanity.errors import StoreError, UsageError
 from salsanity.records import Outcome, Verdict
