@@ -62,6 +62,15 @@ def test_a_place_that_cannot_be_a_folder_is_one_sentence(place: str, tmp_path: P
         pass
 
 
+def test_a_disk_without_locks_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", cannot)
+    with pytest.raises(UsageError, match="locks files"), locked(tmp_path):
+        pass
+
+
 def test_an_unexpected_error_is_logged_in_the_folder_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as caught, logged(tmp_path):
         raise ZeroDivisionError("odd")

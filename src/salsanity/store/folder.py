@@ -58,9 +58,13 @@ def locked(folder: Path) -> Iterator[None]:
 def _hold(handle: int, folder: Path) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         raise UsageError(
             f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another --out"
+        ) from error
+    except OSError as error:
+        raise UsageError(
+            f"expected a disk that locks files, but {folder} cannot be locked ({_words(error)}); give an --out on another disk"
         ) from error
 
 
