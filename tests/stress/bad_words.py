@@ -333,6 +333,13 @@ EXPLAINERS = (
 )
 
 
+ENOUGH = (
+    *("--draws", "3", "--max-images", "12", "--samples", "1", "--steps", "1", "--gallery", "1"),
+    *("--batch-size", "8", "--similarity", "spearman", "--device", "cpu"),
+)
+"""Enough draws and images that honest methods and controls are judged, so that a verdict of nothing would stand out."""
+
+
 def bad_explainers() -> Iterator[Case]:
     """Yield explainers that misbehave, alone and beside an honest method that must come through."""
     for name in EXPLAINERS:
@@ -343,6 +350,7 @@ def bad_explainers() -> Iterator[Case]:
                 HONEST,
                 "finish",
                 method=method,
+                tiny=ENOUGH,
             )
     for name in ("sleeps", "swallows", "exits"):
         yield Case(

@@ -76,3 +76,25 @@ def test_a_damaged_picture_is_drawn_again_and_a_deleted_one_is_not(tmp_path: Pat
 def test_the_reason_of_the_initialiser_outlives_a_resume(tmp_path: Path) -> None:
     first = run(tmp_path).spec["settings"]["notes"]
     assert run(tmp_path, draws=2).spec["settings"]["notes"] == first
+
+
+@pytest.mark.parametrize("memory_format", ["contiguous", "channels_last"])
+def test_the_network_keeps_its_layout_and_an_explainer_that_spoils_it_spoils_nothing_else(
+    memory_format: str, tmp_path: Path
+) -> None:
+    layouts = set()
+
+    def spoils(model: torch.nn.Module, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        kernel = next(p for p in model.parameters() if p.ndim == 4)
+        layouts.add(kernel.is_contiguous(memory_format=torch.channels_last))
+        for parameter in model.parameters():
+            parameter.data.zero_()
+        return x
+
+    alone = run(tmp_path / "alone", memory_format=memory_format)
+    beside = run(tmp_path / "beside", methods=["gradient", spoils], memory_format=memory_format)
+    scores = beside.scores[beside.scores["method"] == "gradient"].reset_index(drop=True)
+    expected = alone.scores[alone.scores["method"] == "gradient"].reset_index(drop=True)
+    assert scores.equals(expected)
+    assert beside.gates["failed_units"] == []
+    assert layouts == {memory_format == "channels_last"}

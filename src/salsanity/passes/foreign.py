@@ -129,6 +129,8 @@ def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
     if isinstance(maps, tuple) and len(maps) == 1:
         maps = maps[0]
     tensor = maps.detach() if isinstance(maps, Tensor) else torch.from_numpy(np.asarray(maps))
+    if tensor.is_complex():
+        raise ValueError(f"expected maps of real numbers, got {tensor.dtype} from {name}")
     tensor = tensor.to(device=x.device, dtype=x.dtype)
     if tensor.dim() == x.dim() - 1 and x.dim() > 2:
         tensor = tensor.unsqueeze(1)

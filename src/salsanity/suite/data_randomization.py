@@ -20,7 +20,7 @@ from salsanity.data.examples import ImageSource, image_id
 from salsanity.errors import SpecError, UsageError
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
-from salsanity.models.network import Network, prepare
+from salsanity.models.network import Network, lay_out, prepare
 from salsanity.records import UnitKey, digest
 from salsanity.store.directory import DirectoryStore, all_scores, units_asked
 from salsanity.store.folder import locked
@@ -138,6 +138,7 @@ def run_data_randomization(
         )
         with contained(base, spec.unit_timeout):
             ready = prepare_run(asked)
+        lay_out(base, ready.speed.memory_format)  # which was put back with all else
         for note in ready.notes:
             narrator.say(note)
         _execute(_Run(ready, networks, labels, identity), narrator, runs_on)

@@ -18,7 +18,7 @@ from salsanity.checks.spec import INITS, CheckSpec
 from salsanity.data.examples import ImageSource
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
-from salsanity.models.network import prepare
+from salsanity.models.network import lay_out, prepare
 from salsanity.randomizers.stages import Stage, full_of, half_of, stages_of
 from salsanity.records import UnitKey, digest
 from salsanity.store.directory import DirectoryStore, units_asked
@@ -130,6 +130,7 @@ def run_model_randomization(
         )
         with contained(network, spec.unit_timeout):
             run = _prepared(asked, labels)
+        lay_out(network, run.ready.speed.memory_format)  # which was put back with all else
         for note in run.ready.notes:
             narrator.say(note)
         _execute(run, narrator, runs_on)
