@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 import salsanity
-from subjects import mnist_cnn, resnet18
+from subjects import imagenet, mnist_cnn
 
 BASELINES = (
     "zeros",
@@ -90,6 +90,7 @@ def main() -> None:
     parser.add_argument(
         "--imagenet", type=Path, help="folder with resnet18.py, weights, photographs/"
     )
+    parser.add_argument("--networks", nargs="+", default=["resnet18", "googlenet"])
     parser.add_argument("--mnist-dir", type=Path, help="where MNIST lies")
     parser.add_argument("--mnist-weights", type=Path, help="weights of reference:cnn on MNIST")
     parser.add_argument("--out", type=Path, default=Path("salsanity-runs/baselines"))
@@ -101,11 +102,11 @@ def main() -> None:
         how = {"target": "own", "max_images": 16, "draws": 3}
         out = options.out / "mnist-cnn"
         print(table(check(model, images, name="MNIST CNN", out=out, options=options, **how)))
-    if options.imagenet:
-        model, images = resnet18(options.imagenet)
+    for name in options.networks if options.imagenet else ():
+        model, images = imagenet(options.imagenet, name)
         how = {"max_images": 8, "draws": 2, "batch_size": 8}
-        out = options.out / "resnet18"
-        print(table(check(model, images, name="ResNet-18", out=out, options=options, **how)))
+        out = options.out / name
+        print(table(check(model, images, name=name, out=out, options=options, **how)))
 
 
 if __name__ == "__main__":

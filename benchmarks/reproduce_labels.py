@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def run(data: str, kind: str, options: argparse.Namespace) -> salsanity.Result:
         methods=[m for m in METHODS if kind == "cnn" or "gradcam" not in m],
         networks=options.networks,
         train_images=None if paper else options.train_images,
-        training=PAPER if paper else LABELS,
+        training=PAPER if paper else replace(LABELS, epochs=options.epochs),
         max_images=options.images,
         samples=options.samples,
         steps=options.steps,
@@ -155,6 +156,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["-".join(case) for case in CASES])
     parser.add_argument("--networks", type=int, default=2, help="of each kind")
     parser.add_argument("--train-images", type=int, default=3000)
+    parser.add_argument("--epochs", type=int, default=100, help="at most; training stops at 99 %%")
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--steps", type=int, default=10)

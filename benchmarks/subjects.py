@@ -17,19 +17,27 @@ from salsanity.models.weights import load_weights
 MEAN, SD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def resnet18(folder: Path) -> tuple[nn.Module, Any]:
-    """Return the ResNet-18 of the folder's own file with its weights, and the folder's photographs."""
-    spec = importlib.util.spec_from_file_location("imagenet_resnet18", folder / "resnet18.py")
+PREPROCESSING = {
+    "resnet18": Preprocessing(224, 256, MEAN, SD),
+    "googlenet": Preprocessing(224, 256),  # it normalises inside
+}
+
+
+def imagenet(folder: Path, name: str) -> tuple[nn.Module, Any]:
+    """Return the network `name` of the folder's own file with its weights, and the folder's photographs."""
+    spec = importlib.util.spec_from_file_location(f"imagenet_{name}", folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    network: nn.Module = module.resnet18()
-    load_weights(network, folder / "resnet18.safetensors")
-    photographs = open_folder(
-        folder / "photographs", preprocessing=Preprocessing(224, 256, MEAN, SD)
-    )
-    return network.eval(), photographs
+    network: nn.Module = getattr(module, name)()
+    load_weights(network, folder / f"{name}.safetensors")
+    return network.eval(), open_folder(folder / "photographs", preprocessing=PREPROCESSING[name])
+
+
+def resnet18(folder: Path) -> tuple[nn.Module, Any]:
+    """Return the folder's ResNet-18, and its photographs."""
+    return imagenet(folder, "resnet18")
 
 
 def mnist_cnn(weights: Path, data_dir: Path | None) -> tuple[nn.Module, Any]:
