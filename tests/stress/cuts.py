@@ -92,12 +92,19 @@ def checkpoints(entry: Entry, top: Path, most: int) -> None:
 
     from salsanity.training.checkpoint import load_checkpoint, save_checkpoint
 
-    logging.getLogger("salsanity").setLevel(logging.ERROR)
     model = trainable()
     optimiser = torch.optim.Adam(model.parameters())
     path = top / "x.checkpoint"
     save_checkpoint(path, identity="a", epochs=(), model=model, optimiser=optimiser)
-    recognised(entry, path, lambda p: load_checkpoint(p, device=torch.device("cpu")) is None, most)
+    logger = logging.getLogger("salsanity")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # each cut would be told
+    try:
+        recognised(
+            entry, path, lambda p: load_checkpoint(p, device=torch.device("cpu")) is None, most
+        )
+    finally:
+        logger.setLevel(level)
 
 
 def redone(entry: Entry, arguments: Sequence[str], folder: Path, per_file: int) -> None:
