@@ -60,7 +60,7 @@ def run(name: str, init: str, target: str, options: argparse.Namespace) -> salsa
         model,
         open_folder(options.data / "photographs", preprocessing=PREPROCESSING[name]),
         make_model=make_model,
-        methods=METHODS,
+        methods=options.methods,
         init=init,
         target=target,
         stages=options.stages,
@@ -133,6 +133,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=["resnet18", "googlenet"])
     parser.add_argument("--inits", nargs="+", default=["auto", "module", "he"])
     parser.add_argument("--targets", nargs="+", default=["trained"])
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--images", type=int, default=50)
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument(

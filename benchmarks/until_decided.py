@@ -5,7 +5,8 @@
 Rates of a false verdict at any look, R exactly on a threshold, one cell (false PASS, false FAIL)
 and six cells with all twelve questions on their thresholds (method false FAIL); beside each the
 same without the correction for repeated looks. Then, for methods of several retained similarities,
-how often each is settled before the end and the share of the scores that is needed.
+how often each leaves before the end, the share of the scores that is needed, and both, with the
+verdicts, where nobody leaves for lack of prospects (`verdicts/futility.py`).
 
 With `--run`, the effects of images, draws and the residual are resampled from the cells of a
 recorded run (each cell's own three sets of effects, with replacement) instead of drawn from
@@ -20,7 +21,8 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +32,7 @@ import pandas as pd
 sys.path.insert(0, str(Path(__file__).parent))
 import error_rates as planting
 from salsanity.records import Outcome
+from salsanity.verdicts import futility
 from salsanity.verdicts.judge import CHECK, D_FULL, D_HALF, Rules
 from salsanity.verdicts.retained import retained_similarity
 from salsanity.verdicts.sequential import (
@@ -111,6 +114,16 @@ def uncorrected(looks: Sequence[Look]) -> list[Look]:
     return [replace(look, alpha=level) for look in looks]
 
 
+@contextmanager
+def patience() -> Iterator[None]:
+    """Let every open method go on to the last look."""
+    kept, futility.FUTILE = futility.FUTILE, 0.0  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        futility.FUTILE = kept  # type: ignore[misc]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -152,6 +165,8 @@ def main() -> None:
         for R in ((0.02, 0.2), (0.05, 0.4), (0.1, 0.5), (0.3, 0.85), (0.5, 0.9), (0.98, 0.98)):
             scores = plant(source, 6, R, max(1, options.repeats // 10))
             rates, early, share = outcomes(scores, looks)
+            with patience():
+                patient, _, all_share = outcomes(scores, looks)
             lines.append(
                 {
                     "effects": name,
@@ -159,8 +174,11 @@ def main() -> None:
                     "R half": R[1],
                     "PASS": rates[Outcome.PASS],
                     "FAIL": rates[Outcome.FAIL],
-                    "settled early": early,
+                    "left early": early,
                     "share of scores": share,
+                    "PASS, patient": patient[Outcome.PASS],
+                    "FAIL, patient": patient[Outcome.FAIL],
+                    "share, patient": all_share,
                 }
             )
     print(pd.DataFrame(lines).to_string(index=False, float_format="{:.3f}".format))

@@ -47,8 +47,8 @@ def pytest_sessionfinish(session):
 
 
 def outer_free() -> dict[str, str]:
-    """The environment without what this pytest says of itself."""
-    hidden = ("PYTEST_", "COV_")
+    """The environment without what this pytest says of itself, and without CI, where pytest sums up at length."""
+    hidden = ("PYTEST_", "COV_", "CI", "BUILD_NUMBER")
     return {k: v for k, v in os.environ.items() if not k.startswith(hidden)} | {"COLUMNS": "100"}
 
 

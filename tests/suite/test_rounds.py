@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import salsanity
 from networks import chain
 from salsanity.suite import judging
+from salsanity.verdicts import futility
 
 OPTIONS: dict[str, Any] = {
     "similarities": ["spearman"],
@@ -78,11 +79,23 @@ def test_what_is_settled_leaves_and_the_answers_stay(
     assert "look " in decided.verdicts.set_index("method")["reason"]["copying"].iloc[0]
 
 
-def test_what_is_open_goes_on_to_the_end(
+def test_what_is_open_leaves_later_and_says_that_the_rest_would_hardly_settle_it(
     whole: salsanity.Result, decided: salsanity.Result
 ) -> None:
-    assert decided.outcome("gradient") == "INCONCLUSIVE"
-    assert rows(decided, "gradient") == rows(whole, "gradient") == rows(decided, "edge")
+    assert decided.outcome("gradient") == whole.outcome("gradient") == "INCONCLUSIVE"
+    assert rows(decided, "copying") < rows(decided, "gradient") < rows(whole, "gradient")
+    assert rows(decided, "gradient") == rows(decided, "edge")
+    reason = decided.verdicts.set_index("method")["reason"]["gradient"].iloc[0]
+    assert reason.endswith("the others would hardly settle it)")
+
+
+def test_what_may_still_be_settled_goes_on_to_the_end(
+    pictures: Tensor, whole: salsanity.Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(futility, "FUTILE", 0.0)
+    patient = run(pictures, tmp_path / "run", until_decided=True)
+    assert patient.outcome("gradient") == "INCONCLUSIVE"
+    assert rows(patient, "gradient") == rows(whole, "gradient") == rows(patient, "edge")
 
 
 def test_an_interrupted_run_asks_the_same_rounds(

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference.verdict_frames import around, cell_frame, joined
 from salsanity.records import Outcome
-from salsanity.verdicts import Gate, judge
+from salsanity.verdicts import Gate, futility, judge
 from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.judge import D_FULL, Rules
 from salsanity.verdicts.sequential import (
@@ -82,8 +82,50 @@ def test_clear_methods_leave_at_the_first_look(R, look):
     assert settled(frame_of(R)) == {"gradient": look}
 
 
-def test_a_method_on_the_threshold_never_leaves():
+@pytest.fixture
+def patient(monkeypatch):
+    """Nothing is given up before the last look."""
+    monkeypatch.setattr(futility, "FUTILE", 0.0)
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_method_on_the_threshold_never_leaves_with_a_verdict():
     assert settled(frame_of(0.2, spread=0.1)) == {}
+
+
+def test_a_method_on_the_threshold_leaves_where_the_rest_would_hardly_settle_it():
+    frame = frame_of(0.2, spread=0.1)
+    assert settled(frame) == {"gradient": 0}
+    top, cell = verdicts_of(frame)
+    assert (top.outcome, cell.n_images) == (Outcome.INCONCLUSIVE, 8)
+    assert top.reason.endswith(
+        "(look 1 of 3: 8 images, 5 draws; the others would hardly settle it)"
+    )
+
+
+@given(st.floats(0, 1), st.floats(0.01, 0.2), st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_giving_up_early_makes_no_verdict_and_changes_none(R, spread, seed):
+    """Who passes or fails does so with what patience would have said, at the same look."""
+    frame = cell_frame(
+        around(R, n=N, d=D, spread=spread, seed=seed),
+        around(min(R + 0.1, 1), n=N, d=D, spread=spread, seed=seed + 1),
+    )
+    hasty, _ = verdicts_of(frame)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(futility, "FUTILE", 0.0)
+        waited, _ = verdicts_of(frame)
+    if hasty.outcome in (Outcome.PASS, Outcome.FAIL):
+        assert hasty == waited
+
+
+def test_most_images_undefined_leave_as_uninformative():
+    """Two of eight images with a map: the other sixteen would hardly bring the share to 80 %."""
+    frame = frame_of(0.02)
+    dead = frame["image"].isin([*IMAGES[2:8], *IMAGES[10:]]) & (frame["stage"] == "full")
+    frame = frame.assign(value=frame["value"].where(~dead))
+    assert settled(frame) == {"gradient": 0}
+    assert verdicts_of(frame)[0].outcome is Outcome.UNINFORMATIVE
 
 
 def test_a_method_in_between_leaves_later():
@@ -110,6 +152,7 @@ def test_intervals_are_at_the_level_of_the_look():
     assert cell.retained_full_ci == plain.retained_full_ci
 
 
+@pytest.mark.usefixtures("patient")
 def test_rounds_that_ran_give_the_same_answer_as_a_replay_of_everything():
     frame = joined([frame_of(0.02), frame_of(0.2, "vargrad", spread=0.1)])
     ran = frame[(frame["method"] == "vargrad") | frame["image"].isin(IMAGES[:8])]
@@ -125,6 +168,7 @@ def test_an_unfinished_round_settles_nothing():
     assert settled(frame[frame["image"].isin(IMAGES[:8])]) == {"gradient": 0}
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_method_that_was_never_settled_is_judged_on_everything():
     frame = frame_of(0.2, spread=0.1)
     _, cell = verdicts_of(frame)
@@ -151,7 +195,9 @@ def test_an_estimate_alone_settles_no_failure():
 def test_a_gate_over_everything_settles():
     assert settled(frame_of(0.02), gates=[Gate("broken")]) == {"gradient": 0}
     assert verdicts_of(frame_of(0.02), gates=[Gate("broken")])[0].outcome is Outcome.INCONCLUSIVE
-    assert settled(frame_of(0.02), gates=[Gate("broken", stages=("full",))]) == {}
+    half_gone = [Gate("broken", stages=("full",))]
+    assert settled(frame_of(0.02), gates=half_gone) == {"gradient": 0}, "it can no longer pass"
+    assert settled(frame_of(0.8, spread=0.1), gates=half_gone).get("gradient") != 0, "it may fail"
 
 
 def test_controls_are_judged_on_everything():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,16 +19,23 @@ from salsanity.passes.request import Rule
 from salsanity.similarity import Spearman, view
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-CPU_SECONDS_PER_BATCH: Final = 2.0
+CPU_SECONDS_PER_BATCH: Final = 1.0
 """Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
 
-FEWEST_TIMINGS: Final = 3
-MOST_TIMINGS: Final = 8
-ENOUGH_SECONDS: Final = 0.6
-"""Short passes are timed more often, since other programs disturb them; the fastest counts."""
+ROUNDS: Final = 4
+"""Candidates are timed in turns, since other programs disturb the machine for seconds; the fastest time of each counts."""
+
+HOPELESS: Final = 1.3
+"""What took this many times the best in the rounds so far is not timed again."""
+
+ALIKE: Final = 1.03
+"""The smallest batch within this of the best is taken: it asks for less memory and can be interrupted sooner."""
 
 WORTH_CHANGING: Final = 0.95
 """The other memory format must take at most this share of the time, since timings scatter."""
+
+Times = dict[tuple[MemoryFormat, int], float]
+"""Seconds of one forward and backward pass of one image, by memory format and batch size."""
 
 
 @dataclass(frozen=True)
@@ -52,69 +60,77 @@ def measured_speed(
     What is given is not searched. A network that does not run in channels-last (one that calls `view` on what it
     computed) stays contiguous.
     """
-    if memory_format is not None:
-        lay_out(network, memory_format)
-        return _at_sizes(network, x, targets, batch_size, memory_format)
-    best = _at_sizes(network, x, targets, batch_size, "contiguous")
-    if not lay_out(network, "channels_last"):
-        return best
-    try:
-        other = _at_sizes(network, x, targets, batch_size, "channels_last")
-    except RuntimeError:
-        other = best
-    if other.seconds < WORTH_CHANGING * best.seconds:
-        return other
-    lay_out(network, "contiguous")
-    return best
+    formats: tuple[MemoryFormat, ...] = (memory_format or "contiguous",)
+    searched = memory_format is None and lay_out(network, "channels_last")
+    if searched:
+        formats = ("contiguous", "channels_last")
+
+    def timed(layout: MemoryFormat, size: int, *, warm: bool = False) -> float:
+        lay_out(network, layout)
+        if batch_size is None:
+            return _seconds(network, x, targets, size, warm=warm)
+        return with_backoff(lambda n: _seconds(network, x, targets, n, warm=warm), size)
+
+    times: Times = {}
+    sizes = BATCH_SIZES if batch_size is None else (batch_size,)
+    for layout in formats:
+        try:
+            times |= _first_times(timed, layout, sizes, x.device)
+        except RuntimeError:
+            if layout == formats[0]:
+                raise
+    for _ in range(ROUNDS - 1 if len(times) > 1 else 0):
+        best = min(times.values())
+        for key in [key for key, seconds in times.items() if seconds < HOPELESS * best]:
+            times[key] = min(times[key], timed(*key, warm=True))
+    chosen = chosen_speed(times)
+    lay_out(network, chosen.memory_format)
+    return chosen
 
 
-def _at_sizes(
-    network: Network,
-    x: Tensor,
-    targets: Tensor,
-    batch_size: int | None,
-    memory_format: MemoryFormat,
-) -> Speed:
-    """Return the fastest size, or the speed at `batch_size`.
+def chosen_speed(times: Times) -> Speed:
+    """Choose from `times`: contiguous unless the other format is clearly faster, then the smallest good batch."""
+    best = {layout: min(t for (at, _), t in times.items() if at == layout) for layout, _ in times}
+    layout: MemoryFormat = min(best, key=lambda at: best[at])
+    if "contiguous" in best and best[layout] >= WORTH_CHANGING * best["contiguous"]:
+        layout = "contiguous"
+    size = min(n for (at, n), t in times.items() if at == layout and t <= ALIKE * best[layout])
+    return Speed(size, times[layout, size], layout)
 
-    Stops where memory runs out, or where two doublings gained less than 3 %.
-    """
-    if batch_size is not None:
-        seconds = with_backoff(lambda size: _seconds(network, x, targets, size), batch_size)
-        return Speed(batch_size, seconds, memory_format)
-    best = Speed(1, _seconds(network, x, targets, 1), memory_format)
-    without_gain = 0
-    for size in BATCH_SIZES[1:]:
-        if x.device.type == "cpu" and size * best.seconds > CPU_SECONDS_PER_BATCH:
+
+def _first_times(
+    timed: Callable[[MemoryFormat, int], float],
+    layout: MemoryFormat,
+    sizes: Sequence[int],
+    device: torch.device,
+) -> Times:
+    """Time each size, until memory runs out or a batch takes too long on a CPU."""
+    times: Times = {}
+    for size in sizes:
+        expected = size * min(times.values(), default=0.0)
+        if device.type == "cpu" and expected > CPU_SECONDS_PER_BATCH:
             break
         try:
-            seconds = _seconds(network, x, targets, size)
+            times[layout, size] = timed(layout, size)
         except Exception as error:
-            if out_of_memory(error):
-                break
-            raise
-        if seconds < 0.97 * best.seconds:
-            best, without_gain = Speed(size, seconds, memory_format), 0
-        else:
-            without_gain += 1
-        if without_gain == 2:
+            if not times or not out_of_memory(error):
+                raise
             break
-    return best
+    return times
 
 
-def _seconds(network: Network, x: Tensor, targets: Tensor, size: int) -> float:
+def _seconds(network: Network, x: Tensor, targets: Tensor, size: int, *, warm: bool) -> float:
+    """Time a pass of `size` images, after one more where that size is not `warm`; per image."""
     rows = [i % len(x) for i in range(size)]
     batch, wanted = x[rows][None], targets[rows]
-    times: list[float] = []
-    while len(times) < FEWEST_TIMINGS or (
-        sum(times) < ENOUGH_SECONDS and len(times) < MOST_TIMINGS
-    ):
+    seconds = 0.0
+    for _ in range(1 if warm else 2):
         began = time.perf_counter()
         differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
-        times.append(time.perf_counter() - began)
-    return min(times[1:]) / size
+        seconds = time.perf_counter() - began
+    return seconds / size
 
 
 def precision_error(

@@ -6,7 +6,8 @@ alpha_l = alpha times the share of the planned scores that it adds, so that the 
 alpha. Whatever the dependence between looks, the rate of any false verdict in a run is then at most
 their sum (a linear alpha-spending schedule, Lan and DeMets 1983, used through Bonferroni's
 inequality, which needs no joint distribution of the looks). Intervals are at the level of the look
-that decided and hold for all looks together.
+that decided and hold for all looks together. A method also leaves where the looks to come would hardly
+settle it (`futility`), as INCONCLUSIVE or UNINFORMATIVE: that makes no verdict, true or false.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pandas as pd
 
 from salsanity.records import CONTROLS, REFERENCE_STAGE, Outcome, Verdict
 from salsanity.verdicts.cells import Decision
+from salsanity.verdicts.futility import hopeless, lost
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import headline
 from salsanity.verdicts.intervals import ALPHA
@@ -95,7 +97,8 @@ def settled_at(
         decided = decisions_of(
             part, methods=waiting, controls=controls, rules=rules, alpha=look.alpha, gates=gates
         )
-        found |= {m: number for m in waiting if _settled(decided[m], look.alpha)}
+        later = looks[number + 1 :]
+        found |= {m: number for m in waiting if _settled(decided[m], look.alpha, later)}
     return found
 
 
@@ -142,7 +145,8 @@ def judge_until_decided(
         )
         for method in here:
             written = Writer(init, look.alpha).verdicts(method, decided[method])
-            verdicts[method] = [_told(written[0], number, looks), *written[1:]]
+            left = method in settled and number < len(looks) - 1
+            verdicts[method] = [_told(written[0], number, looks, left=left), *written[1:]]
     alpha = sum(look.alpha for look in looks)
     own = decisions_of(scores, methods=(), controls=controls, rules=rules, alpha=alpha)
     verdicts |= {c: Writer(init, alpha).verdicts(c, found) for c, found in own.items()}
@@ -176,11 +180,12 @@ def _reached(scores: pd.DataFrame, look: Look, rules: Rules) -> set[str]:
     return {str(method) for method, count in enough.items() if count == len(stages)}
 
 
-def _settled(decisions: Sequence[Decision], alpha: float) -> bool:
-    """Say whether more images and draws could no longer change the headline.
+def _settled(decisions: Sequence[Decision], alpha: float, later: Sequence[Look]) -> bool:
+    """Say whether more images and draws could no longer change the headline, or would hardly.
 
     FAIL settles by a test, never by the estimate alone ("nothing changed"); PASS settles while no
-    cell lacks scores that a larger round may give it; so does a gate that covers every cell.
+    cell lacks scores that a larger round may give it; so does a gate that covers every cell, and an
+    open question that the `later` looks would hardly answer.
     """
     answers = [answer for decision in decisions for answer in decision.cell.answers]
     if not answers or all(answer.gate is not None for answer in answers):
@@ -188,12 +193,17 @@ def _settled(decisions: Sequence[Decision], alpha: float) -> bool:
     top = headline(decisions)
     outcome = None if top is None else top.outcome
     if outcome is Outcome.PASS:
-        return all(answer.retained.share >= LEAST_SHARE for answer in answers)
-    tested = [answer for answer in answers if answer.testable]
-    return outcome is Outcome.FAIL and any(a.p_fail < alpha / len(tested) for a in tested)
+        return all(a.retained.share >= LEAST_SHARE or lost(a, later) for a in answers)
+    if outcome is Outcome.FAIL:
+        tested = [answer for answer in answers if answer.testable]
+        return any(a.p_fail < alpha / len(tested) for a in tested)
+    return hopeless(decisions, later)
 
 
-def _told(verdict: Verdict, number: int, looks: Sequence[Look]) -> Verdict:
+def _told(verdict: Verdict, number: int, looks: Sequence[Look], *, left: bool) -> Verdict:
+    """Add to the reason which look it was, and why a method that is open left there."""
     look = looks[number]
     when = f"look {number + 1} of {len(looks)}: {look.images} images, {look.draws} draws"
+    if left and verdict.outcome in (Outcome.INCONCLUSIVE, Outcome.UNINFORMATIVE):
+        when += "; the others would hardly settle it"
     return replace(verdict, reason=f"{verdict.reason} ({when})")

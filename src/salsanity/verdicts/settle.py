@@ -31,12 +31,27 @@ class More:
 
 @final
 @dataclass(frozen=True)
-class _Components:
+class Components:
     """Variance components of images, draws and residual, by the method of moments."""
 
     images: float
     draws: float
     residual: float
+
+    @classmethod
+    def of(cls, z: FloatArray) -> Components:
+        """Estimate them from a table (N, D > 1)."""
+        n, d = z.shape
+        squares = mean_squares(z)
+        return cls(
+            max(0.0, squares.images - squares.residual) / d,
+            max(0.0, squares.draws - squares.residual) / n,
+            squares.residual,
+        )
+
+    def variance(self, n: float, d: float) -> float:
+        """Return the variance of the mean over `n` images and `d` draws."""
+        return self.images / n + self.draws / d + self.residual / (n * d)
 
     def half_width(self, n: float, d: float, alpha: float) -> float:
         """Predict mean minus lower bound for `n` images and `d` draws."""
@@ -61,12 +76,7 @@ def more_needed(
     if alpha is None or gap == 0 or not math.isfinite(gap):
         return More(None, None, None)
     n, d = z.shape
-    squares = mean_squares(z)
-    parts = _Components(
-        max(0.0, squares.images - squares.residual) / d,
-        max(0.0, squares.draws - squares.residual) / n,
-        squares.residual,
-    )
+    parts = Components.of(z)
 
     def enough(more_images: int, more_draws: int) -> bool:
         return parts.half_width(n + more_images, d + more_draws, alpha) < abs(gap)
