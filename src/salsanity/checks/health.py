@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from salsanity.checks.explain import Explained
-from salsanity.randomizers.collapse import COLLAPSED
+from salsanity.randomizers.collapse import is_collapsed
 
 
 def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def _pool(draw: int, stage: str, parts: Sequence[Mapping[str, Any]]) -> dict[str
         "ratio": ratio,
         "max_logit": max((part["max_logit"] or 0.0 for part in parts), default=None),
         "finite": finite,
-        "collapsed": not finite or sd_classes == 0 or (ratio is not None and ratio < COLLAPSED),
+        "collapsed": is_collapsed(sd_images, sd_classes, finite=finite),
         "dead_maps": {name: count / total for name, count in dead.items()},
     }
 

@@ -24,6 +24,15 @@ COLLAPSED: Final = 1e-3
 """Of the sd over classes (SCIENCE section 3; GoogLeNet with torch's initialisation has 7e-4)."""
 
 
+def is_collapsed(sd_images: float | None, sd_classes: float | None, *, finite: bool) -> bool:
+    """Say whether logits tell images apart too little for a verdict (SCIENCE section 3); None: unknown."""
+    if not finite or sd_classes == 0 or sd_images == 0:
+        return True
+    if sd_images is None or sd_classes is None:
+        return False
+    return sd_images / sd_classes < COLLAPSED
+
+
 @final
 @dataclass(frozen=True)
 class SignalHealth:
@@ -46,7 +55,7 @@ class SignalHealth:
     @property
     def collapsed(self) -> bool:
         """Whether there is no verdict: logits not finite, or nearly the same for all images."""
-        return not self.finite or not self.sd_images or self.ratio < COLLAPSED
+        return is_collapsed(self.sd_images, self.sd_classes, finite=self.finite)
 
 
 def signal_health(logits: Tensor) -> SignalHealth:

@@ -100,7 +100,9 @@ def _beyond(answer: Answer, last: Later) -> bool:
         return False
     more_images = max(0, last.images - planned_images)
     more_draws = max(0, last.draws - planned_draws)
-    bound = 1.0 if n == planned_images else float(betaincinv(n + 1, planned_images - n, 1 - CERTAIN))
+    bound = (
+        1.0 if n == planned_images else float(betaincinv(n + 1, planned_images - n, 1 - CERTAIN))
+    )
     images = (n + more_images * bound) / (planned_images + more_images)
     draws = (d + more_draws) / (planned_draws + more_draws)
     return bool(images * draws < LEAST_SHARE)
