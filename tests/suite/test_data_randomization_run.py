@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,37 @@ def test_what_cannot_be_learned_is_refused_with_the_figure(tmp_path: Path) -> No
     short = TrainingSettings(epochs=1, learning_rate=1e-5, l2=0.0)
     with pytest.raises(TrainingError, match=r"0\.\d+"):
         run(tmp_path / "run", training=short)
+
+
+def test_what_lacked_epochs_continues_and_finished_networks_stay(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"more epochs \(now 12\)"):
+        run(tmp_path, training=replace(SETTINGS, epochs=12))
+    finished = files(tmp_path / "networks")
+    assert {path.name for path in finished} == {
+        "true-0.safetensors",
+        "true-1.safetensors",
+        "permuted-0.checkpoint",
+    }
+    longer = run(tmp_path)
+    now = files(tmp_path / "networks")
+    kept = [path for path in finished if path.suffix == ".safetensors"]
+    assert [now[path] for path in kept] == [finished[path] for path in kept]
+    assert len(longer.spec["networks"]) == 4
+
+
+def test_another_training_is_refused_before_it_overwrites_networks(
+    first: salsanity.Result, tmp_path: Path
+) -> None:
+    shutil.copytree(first.folder, tmp_path / "run")
+    before = files(tmp_path / "run" / "networks")
+    with pytest.raises(SpecError, match="another training"):
+        run(tmp_path / "run", training=replace(SETTINGS, learning_rate=1e-3))
+    assert files(tmp_path / "run" / "networks") == before
+
+
+def files(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """When each file was written, and what is in it."""
+    return {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.iterdir())}
 
 
 def test_bad_input(tmp_path: Path) -> None:

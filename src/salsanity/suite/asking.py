@@ -82,7 +82,7 @@ def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
 
 
 def check_same(
-    old: Mapping[str, Any], *, check: str, fingerprint: str, identity: Mapping[str, Any], data: str
+    old: Mapping[str, Any], *, check: str, identity: Mapping[str, Any], data: str
 ) -> None:
     """Refuse to mix two experiments in one folder; `old` is its spec.json, empty for a new folder."""
     if not old:
@@ -96,10 +96,6 @@ def check_same(
         raise SpecError(
             "expected in this folder's spec.json what a run writes there, but some of it is missing; give another --out"
         )
-    if old["model"]["fingerprint"] != fingerprint:
-        raise SpecError(
-            "the folder holds a run of a network with other weights; give another --out for this one"
-        )
     before = {
         **CheckSpec().identity(),
         **old["settings"]["identity"],
@@ -111,6 +107,14 @@ def check_same(
         raise SpecError(
             f"the run in this folder was made with another {', '.join(changed)}; only draws, images, methods, "
             "similarities and thresholds may be added or changed; give another --out"
+        )
+
+
+def check_same_network(old: Mapping[str, Any], fingerprint: str) -> None:
+    """Refuse to mix the runs of two networks in one folder."""
+    if old and old["model"]["fingerprint"] != fingerprint:
+        raise SpecError(
+            "the folder holds a run of a network with other weights; give another --out for this one"
         )
 
 

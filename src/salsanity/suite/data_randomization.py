@@ -26,6 +26,7 @@ from salsanity.store.directory import DirectoryStore, all_scores, units_asked
 from salsanity.store.folder import locked
 from salsanity.suite.asking import (
     check_same,
+    check_same_network,
     default_folder,
     first_image,
     methods_of,
@@ -112,6 +113,9 @@ def run_data_randomization(
     with locked(folder):
         store = DirectoryStore(folder)
         old = recorded_run(store, narrator)
+        check_same(
+            old, check=CHECK, identity=identity, data=test.name
+        )  # before networks are overwritten
         networks = _networks(make_model, train, test, labels, spec, folder, device, narrator)
         with time_limit(spec.unit_timeout):
             base = prepare(
@@ -121,9 +125,7 @@ def run_data_randomization(
                 device=device,
                 name=name,
             )
-        check_same(
-            old, check=CHECK, fingerprint=base.fingerprint, identity=identity, data=test.name
-        )
+        check_same_network(old, base.fingerprint)
         subject = Subject(networks[0].model, name, make_model, test.class_names)
         asked = Asked(
             subject,

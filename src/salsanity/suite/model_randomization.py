@@ -26,6 +26,7 @@ from salsanity.store.folder import locked
 from salsanity.suite import rounds
 from salsanity.suite.asking import (
     check_same,
+    check_same_network,
     default_folder,
     first_image,
     methods_of,
@@ -110,13 +111,8 @@ def run_model_randomization(
     with locked(folder):
         store = DirectoryStore(folder)
         old = recorded_run(store, narrator)
-        check_same(
-            old,
-            check=CHECK,
-            fingerprint=network.fingerprint,
-            identity=spec.identity(),
-            data=source.name,
-        )
+        check_same(old, check=CHECK, identity=spec.identity(), data=source.name)
+        check_same_network(old, network.fingerprint)
         asked = Asked(
             subject,
             source,

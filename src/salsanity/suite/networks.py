@@ -58,15 +58,27 @@ class Training:
     device: torch.device
     folder: Path
 
-    def identity(self) -> str:
-        """Digest all that a trained network depends on."""
+    def identity(self, kind: Kind, index: int) -> str:
+        """Digest what the course of a network's training depends on; how long it may run does not."""
+        settings = self.settings.to_json()
+        for name in ("epochs", "wanted"):
+            del settings[name]
         facts = [
-            self.settings.to_json(),
+            settings,
             self.seed,
             str(self.device.type),
             self.train.fingerprint(),
+            kind,
+            index,
         ]
         return digest(facts)
+
+    def would_end_at(self, epochs: int, train_accuracy: float) -> bool:
+        """Say whether a training that ended after so many epochs ends there with these settings too."""
+        wanted, limit = self.settings.stop_at, self.settings.epochs
+        is_good = self.settings.wanted is None or train_accuracy > self.settings.wanted
+        stops = wanted is not None and train_accuracy > wanted
+        return is_good and (epochs == limit or (epochs < limit and stops))
 
 
 def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) -> LabelledImages:
@@ -94,8 +106,8 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
     seed = seed_for(training.seed, "network", kind, index)
     labels = _labels(training, kind, index)
     path = training.folder / f"{kind}-{index}.safetensors"
-    identity = digest([training.identity(), kind, index])
-    kept = _read(path, identity)
+    identity = training.identity(kind, index)
+    kept = _read(path, identity, training)
     if kept is not None:
         with seeded(seed, training.device):
             model = training.make_model()
@@ -115,7 +127,11 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
         )
     finally:
         narrator.end()
-    facts = {"identity": identity, "train_accuracy": str(result.train_accuracy)}
+    facts = {
+        "identity": identity,
+        "train_accuracy": str(result.train_accuracy),
+        "epochs": str(len(result.epochs)),
+    }
     save_weights(path, result.model, metadata=facts)
     path.with_suffix(".checkpoint").unlink(missing_ok=True)
     found = _measured(training, kind, index, result.model, seed, result.train_accuracy)
@@ -132,15 +148,19 @@ def _labels(training: Training, kind: Kind, index: int) -> Tensor:
     return permuted_labels(training.train.labels, seed_for(training.seed, "permutation", index))
 
 
-def _read(path: Path, identity: str) -> dict[str, str] | None:
-    """Return the facts of a network that was trained the same way, or None."""
+def _read(path: Path, identity: str, training: Training) -> dict[str, str] | None:
+    """Return the facts of a network that this training would give, or None."""
     try:
         with safe_open(path, framework="pt") as file:
             facts = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError):
         return None
-    is_this = facts.get("identity") == identity and "train_accuracy" in facts
+    try:
+        epochs, reached = int(facts["epochs"]), float(facts["train_accuracy"])
+    except (KeyError, ValueError):
+        return None
+    is_this = facts.get("identity") == identity and training.would_end_at(epochs, reached)
     return facts if is_this and are_whole(tensors, facts) else None
 
 
