@@ -139,7 +139,7 @@ def test_too_many_undefined_scores():
     full[:3] = nan
     cell = cell_of(two_stages(full, 0.3, reason="constant map"))
     assert cell.outcome is UNINFORMATIVE
-    assert "keeps only 70% of the scores at stage full (constant map: 15)" in cell.reason
+    assert "keeps only 70% of the scores at stage full (15 x constant map)" in cell.reason
     assert cell.n_undefined == 15
     full[:] = around(0.05, n=10)
     full[:2] = nan

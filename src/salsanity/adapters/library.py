@@ -117,7 +117,7 @@ def imported(module: str, *, method: str, extra: str) -> ModuleType:
     except Exception as error:
         raise MethodError(
             f"{method} needs {module.partition('.')[0]}, which cannot be imported ({' '.join(str(error).split())[:120]}); "
-            f"install salsanity[{extra}]"
+            f"pip install 'salsanity[{extra}]' (in a checkout: '.[{extra}]')"
         ) from error
 
 

@@ -95,7 +95,7 @@ def _again(source: ImageSource, old: Mapping[str, Any], places: Mapping[str, int
     if index < 0 or image_id(source[index].x) != old["id"]:
         raise DataError(
             f"expected image {name!r} of the run in this folder, but it is gone or its pixels changed; "
-            "bring it back, or start a new run with another --out"
+            "bring it back, repeat size, mean, std and channels as they were, or start a new run with another --out"
         )
     return ImageEntry(old["id"], name, old["label"], index, old.get("target", -1))
 

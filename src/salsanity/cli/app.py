@@ -19,6 +19,9 @@ from salsanity.errors import SalsanityError, StoreError, TrainingError, UsageErr
 _WRONG_USE: Any = typer.BadParameter.__mro__[2]
 """The parser's own base error; typer brings its copy of click along and exports only this subclass of it."""
 
+_INTERRUPTED = 130
+_CONTINUES = "Interrupted. What is finished is kept; the same command continues."
+
 app = typer.Typer(
     name="salsanity",
     help="Which saliency maps of a PyTorch image classifier depend on what the network learned?",
@@ -47,9 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), standalone_mode=False)
     except typer.Exit as stop:
-        return stop.exit_code
-    except typer.Abort:
-        return 130
+        return stop.exit_code if stop.exit_code != _INTERRUPTED else _say(_CONTINUES, _INTERRUPTED)
     except _WRONG_USE as error:
         error.show()
         return 2
@@ -57,8 +58,8 @@ def run(arguments: Sequence[str]) -> int:
         return _say(str(error), 2)
     except (StoreError, TrainingError, SalsanityError) as error:
         return _say(str(error), 4)
-    except KeyboardInterrupt:
-        return _say("Interrupted. What is finished is kept; the same command continues.", 130)
+    except (KeyboardInterrupt, typer.Abort):  # the parser turns the first into Exit or Abort
+        return _say(_CONTINUES, _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 4
@@ -68,13 +69,13 @@ def run(arguments: Sequence[str]) -> int:
         return _say(f"code of yours ended the run by sys.exit({stop.code!r}); take that out", 4)
     except BaseException as error:  # noqa: BLE001 - the last line of defence: one sentence, and a log
         return _say(_unexpected(error), 4)
-    return int(code or 0)
+    return _say(_CONTINUES, code) if code == _INTERRUPTED else int(code or 0)
 
 
 def _say(text: str, code: int) -> int:
     from salsanity.suite.terminal import shown, terminal
 
-    prefix = "" if code == 130 else "Error: "
+    prefix = "" if code == _INTERRUPTED else "Error: "
     terminal().print(prefix + shown(" ".join(text.split(" "))), markup=False)
     return code
 

@@ -29,7 +29,10 @@ def check(
         ),
     ],
     images: Annotated[
-        Path | None, typer.Option(help="A folder of images, flat or with a subfolder per class.")
+        Path | None,
+        typer.Option(
+            help="A folder of images, flat or with a subfolder per class, in sorted order."
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="digits, mnist, fashion_mnist, cifar10 or file.py:function.")
@@ -139,7 +142,12 @@ def check(
         Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file, for CI.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The run folder.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file of these options.")] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="A TOML file of methods, similarities and settings; what is to be checked is said here."
+        ),
+    ] = None,
 ) -> int:
     """Run the model parameter randomisation test and say which saliency methods fail it."""
     given = {k: v for k, v in locals().items() if v is not None and k not in _NOT_SPEC}
@@ -152,6 +160,7 @@ def check(
         open_images,
         open_subject,
         preprocessing_of,
+        untrained,
     )
     from salsanity.registry import DEFAULT_SIMILARITIES
     from salsanity.suite.model_randomization import run_model_randomization
@@ -174,6 +183,9 @@ def check(
     subject, known = open_subject(
         model, weights, builder_options(model, plain, preset=preset), class_names=class_names
     )
+    narrator = TerminalNarrator(terminal())
+    if weights is None and (warning := untrained(subject)) is not None:
+        narrator.say(warning)
     source = plain or open_images(
         folder=images,
         data=data,
@@ -191,7 +203,7 @@ def check(
         or _similarities(preset, DEFAULT_SIMILARITIES),
         spec=spec,
         out=out or (Path(file["out"]) if "out" in file else None),
-        narrator=TerminalNarrator(terminal()),
+        narrator=narrator,
         executor=executor or file.get("executor"),
     )
     return show(result, as_json=as_json, junit=junit)

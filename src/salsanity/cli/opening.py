@@ -90,6 +90,34 @@ def open_subject(
     return subject, loaded.preprocessing
 
 
+def untrained(subject: Subject) -> str | None:
+    """Warn of a network that came without weights from a function which gives other ones each time."""
+    import torch
+
+    from_library = subject.name.partition(":")[0] in (
+        "torchvision",
+        "timm",
+        "hf",
+    )  # with its weights
+    if subject.make_model is None or from_library:
+        return None
+    with torch.random.fork_rng():
+        torch.manual_seed(torch.seed())
+        again = subject.make_model().state_dict()
+    mine = subject.model.state_dict()
+    learned = [
+        n for n, v in mine.items() if v.is_floating_point() and v.numel() > 1 and v.std() > 0
+    ]
+    if not any(n in again and mine[n].shape == again[n].shape for n in learned) or any(
+        n in again and torch.equal(mine[n], again[n]) for n in learned
+    ):
+        return None
+    return (
+        f"Warning: no --weights were given, and {subject.name} gives other weights every time that it is called. It seems to be "
+        "untrained; then no verdict on it means anything. Give --weights."
+    )
+
+
 def builder_options(
     model: str, source: ImageSource | None, *, preset: str | None = None
 ) -> dict[str, Any]:

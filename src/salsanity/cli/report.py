@@ -17,8 +17,12 @@ def report(
     ] = None,
 ) -> int:
     """Rebuild figures and report.html from a run folder alone; needs no network and no torch."""
+    from salsanity.errors import UsageError
     from salsanity.report import write_figures, write_report
 
+    for given in (folder, other):
+        if given is not None and not (given / "spec.json").is_file():
+            raise UsageError(f"expected a run folder, got {given}, which has no spec.json")
     if other is None:
         write_figures(folder, formats=("png", "pdf", "svg"))
     page = out or (folder / "comparison.html" if other is not None else None)

@@ -34,12 +34,15 @@ def train(
     """Train one network and write its weights; an interrupted training continues."""
     from salsanity.cli.opening import builder_options
     from salsanity.data.sources import open_data
+    from salsanity.errors import UsageError
     from salsanity.models.load import load_model
     from salsanity.suite.networks import Training, labelled, trained
     from salsanity.suite.subject import device_of
     from salsanity.suite.terminal import TerminalNarrator, terminal
     from salsanity.training.checkpoint import save_weights
 
+    if out.is_dir():
+        raise UsageError(f"expected --out as the name of a file, got the folder {out}")
     training_source = open_data(data, data_dir=data_dir, split="train")
     test = labelled(open_data(data, data_dir=data_dir, split="test"))
     builder = load_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
 
@@ -24,8 +24,9 @@ MAX_LABELS_BYTES: Final = 64_000_000
 class FolderSource:
     """Images of a folder; nothing is read before it is asked for.
 
-    `files`: paths inside `folder`, sorted. `labels`: class index by path. `ignored`: what lies
-    there and has no image's suffix. A file that is broken, or a link out of the folder, is a
+    `files`: paths inside `folder`, sorted. `labels`: class index by path; `numbered`: the class
+    subfolders in the order of the indices that their images were given, unless labels.json gives
+    them. `ignored`: what lies there and has no image's suffix. A file that is broken, or a link out of the folder, is a
     `DataError` of that item alone.
     """
 
@@ -36,6 +37,7 @@ class FolderSource:
     class_names: tuple[str, ...] | None = None
     limits: Limits = DEFAULT_LIMITS
     ignored: tuple[str, ...] = ()
+    numbered: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -95,15 +97,28 @@ def open_folder(
             f"expected images in {printable(str(top))} or in its subfolders, found none "
             f"(looked for {', '.join(SUFFIXES)})"
         )
+    given = _read_labels(top)
     return FolderSource(
         folder=top,
         files=tuple(sorted(found)),
-        labels=labels | _read_labels(top),
+        labels=labels | given,
         preprocessing=preprocessing or Preprocessing(),
         class_names=class_names or (classes and tuple(printable(name) for name in classes)),
         limits=limits,
         ignored=tuple(sorted(printable(other) for other in others if other != LABELS_FILE)),
+        numbered=() if given else classes or (),
     )
+
+
+def for_classes(source: FolderSource, classes: int) -> tuple[FolderSource, str | None]:
+    """Take subfolders for classes only where a network has as many; else say that they are not."""
+    if len(source.numbered) in (0, classes):
+        return source, None
+    note = (
+        f"{source.name} has {len(source.numbered)} subfolders and the network {classes} classes, so the subfolders are not "
+        f"taken for its classes; a {LABELS_FILE} there (path -> class index) says what each image shows."
+    )
+    return replace(source, labels={}, class_names=None, numbered=()), note
 
 
 def printable(name: str) -> str:

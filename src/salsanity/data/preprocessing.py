@@ -132,7 +132,9 @@ def _check_sides(size: int | None, resize: int | None) -> None:
 
 def _check_moments(mean: tuple[float, ...], std: tuple[float, ...], channels: int) -> None:
     if len(mean) != len(std):
-        raise DataError(f"expected as many means as sds, got mean {mean} and std {std}")
+        raise DataError(
+            f"expected as many means as sds, got mean {mean or 'none'} and std {std or 'none'}; give both"
+        )
     if mean and len(mean) not in (1, channels):
         raise DataError(f"expected 1 or {channels} means, got {len(mean)}: {mean}")
     if not all(math.isfinite(value) for value in mean):

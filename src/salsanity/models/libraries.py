@@ -31,7 +31,7 @@ def _library(name: str) -> ModuleType:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"Models of {name} need the library ({first}); install it with: pip install "
-            f"'salsanity[{_EXTRAS[name]}]'"
+            f"'salsanity[{_EXTRAS[name]}]' (in a checkout: '.[{_EXTRAS[name]}]')"
         ) from error
 
 

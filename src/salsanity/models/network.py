@@ -256,10 +256,16 @@ def _traced(module: nn.Module, example: Tensor) -> Trace:
     except ModelError:
         raise
     except Exception as error:
+        kinds = {str(p.dtype) for p in module.parameters() if p.is_floating_point()}
+        others = sorted(kinds - {str(example.dtype)})
+        advice = (
+            f"Its weights are {others[0]} and the images {example.dtype}: convert one of them"
+            if others
+            else "Check the input's size and channels"
+        )
         raise ModelError(
             f"The network {type(module).__name__} does not run, forward and backward, on an example of "
-            f"shape {tuple(example.shape)}: {type(error).__name__}: {error}. Check the input's size "
-            "and channels"
+            f"shape {tuple(example.shape)}: {type(error).__name__}: {error}. {advice}"
         ) from error
     _check_scores(scores[0].detach(), len(example))
     return found

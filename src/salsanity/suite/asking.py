@@ -28,6 +28,10 @@ def methods_of(
     methods: Sequence[Any] | None, spec: CheckSpec, device: torch.device
 ) -> tuple[Method, ...]:
     """Return the methods that are asked for (None: the paper's without IG-SmoothGrad), and the controls."""
+    if isinstance(methods, str):
+        raise MethodError(
+            f"expected a list of methods, got the text {methods!r}; write [{methods!r}]"
+        )
     named = registry.DEFAULT_METHODS if methods is None else methods
     found = [registry.method(m, effort=_effort(spec, device)) for m in named]
     names = [method.name for method in found]

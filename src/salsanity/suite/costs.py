@@ -56,7 +56,7 @@ def tell_cost(
     narrator.say(
         f"{'At most ' if at_most else ''}{passes:,} passes (forward and backward of one image) at "
         f"{ready.speed.seconds * 1e3:.3g} ms each, measured at batch size {ready.speed.batch_size}, and {maps:,} maps to "
-        f"compare at {each * 1e3:.2g} ms: about {duration(seconds)}."
+        f"compare at {each * 1e3:.2g} ms: {_about(seconds)}."
     )
     if seconds > WORTH_ADVICE:
         narrator.say(_cheaper(ready))
@@ -71,3 +71,8 @@ def _cheaper(ready: Preparation) -> str:
         "Cheaper: --quick; fewer --draws or --max-images; fewer --samples and --steps; or leave out "
         f"{dearest}, which takes up to {share:.0%} of the passes. Ctrl-C stops; the same command continues."
     )
+
+
+def _about(seconds: float) -> str:
+    text = duration(seconds)
+    return text if text.startswith("under") else f"about {text}"

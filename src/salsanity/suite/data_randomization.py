@@ -45,7 +45,7 @@ from salsanity.suite.networks import (
     labelled,
     trained,
 )
-from salsanity.suite.preparing import Asked, Preparation, prepare_run
+from salsanity.suite.preparing import PREPARING, Asked, Preparation, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.subject import Subject, device_of
 from salsanity.training.evaluate import accuracy
@@ -74,6 +74,8 @@ class LabelSpec:
 
     def __post_init__(self) -> None:
         """Refuse what makes no test."""
+        if self.train_images is not None and self.train_images < 1:
+            raise SpecError(f"expected train_images of at least 1, got {self.train_images}")
         if bool(self.true) != bool(self.permuted):
             raise SpecError(
                 "expected networks of both kinds, true and permuted; give both, or none to train them"
@@ -84,6 +86,8 @@ class LabelSpec:
             raise SpecError(f"expected a threshold between 0 and 1, got {self.threshold}")
 
 
+@torch.inference_mode(mode=False)
+@torch.enable_grad()
 def run_data_randomization(
     make_model: Callable[[], nn.Module],
     train: ImageSource | None,
@@ -138,6 +142,7 @@ def run_data_randomization(
             old,
             is_explicit=methods is not None,
         )
+        narrator.say(PREPARING)
         with contained(base, spec.unit_timeout):
             ready = prepare_run(asked)
         lay_out(base, ready.speed.memory_format)  # which was put back with all else

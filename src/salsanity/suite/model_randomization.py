@@ -16,6 +16,7 @@ from salsanity.checks.model_randomization import CHECK, ModelRandomizationWork, 
 from salsanity.checks.plan import chunked, missing_units
 from salsanity.checks.spec import INITS, CheckSpec
 from salsanity.data.examples import ImageSource
+from salsanity.data.images import FolderSource, for_classes
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import lay_out, prepare
@@ -46,7 +47,7 @@ from salsanity.suite.gallery import Gallery
 from salsanity.suite.initialiser import Initialiser, resolve
 from salsanity.suite.judging import conclude
 from salsanity.suite.narrator import Narrator, Silent
-from salsanity.suite.preparing import BASELINE_POOL, Asked, Preparation, prepare_run
+from salsanity.suite.preparing import BASELINE_POOL, PREPARING, Asked, Preparation, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
@@ -76,6 +77,8 @@ class _Run:
         return full_of(self.stages)
 
 
+@torch.inference_mode(mode=False)
+@torch.enable_grad()
 def run_model_randomization(
     subject: Subject,
     source: ImageSource,
@@ -106,6 +109,10 @@ def run_model_randomization(
             subject.model, first_image(source), blocks=blocks, device=device, name=subject.name
         )
         check_unchanged(network)
+    if isinstance(source, FolderSource):
+        source, remark = for_classes(source, network.classes)
+        if remark is not None:
+            narrator.say(remark)
     identity = [network.fingerprint, source.name, spec.identity()]
     folder = out or default_folder(CHECK, subject.name, identity)
     with locked(folder):
@@ -124,6 +131,7 @@ def run_model_randomization(
             old,
             is_explicit=methods is not None,
         )
+        narrator.say(PREPARING)
         with contained(network, spec.unit_timeout):
             run = _prepared(asked, labels)
         lay_out(network, run.ready.speed.memory_format)  # which was put back with all else

@@ -28,6 +28,7 @@ from salsanity.store.directory import DirectoryStore
 from salsanity.suite.asking import CPU_EFFORT
 from salsanity.suite.subject import Subject
 
+PREPARING: Final = "Reading images, trying every method, measuring the speed."
 BASELINE_POOL: Final = 64
 """Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
 

@@ -50,13 +50,19 @@ def uninformative(name: str, answer: Answer) -> str:
     if r.planned[0] * r.planned[1] == 0:
         return f"there are no scores at stage {answer.question.stage}"
     if r.share < LEAST_SHARE:
-        why = "; ".join(f"{reason}: {n}" for reason, n in r.undefined.items())
+        why = "; ".join(f"{n} x {_undefined(reason)}" for reason, n in r.undefined.items())
         stage = answer.question.stage
         return f"{name} keeps only {r.share:.0%} of the scores at stage {stage} ({why})"
     return (
         f"{name} cannot tell {answer.question.after}: chance gives {r.floor:.2f} and no change "
         f"{r.top:.2f}, less than 0.1 apart"
     )
+
+
+def _undefined(reason: str) -> str:
+    """Say of what map the score was undefined: an image's own, or the other that chance needs."""
+    _, of_chance, what = reason.partition("chance: ")
+    return f"{what} of another image, which chance needs" if of_chance else reason
 
 
 def too_few_images(n: int, least: int) -> str:

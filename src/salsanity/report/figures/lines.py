@@ -49,7 +49,10 @@ def _panels(
     rows = math.ceil(len(methods) / columns)
     width, height = PANEL[0] * columns + LEFT + 0.1, PANEL[1] * rows + TOP + BOTTOM
     figure = Figure(figsize=(width, height))
-    low = min(0.0, math.floor(table[["S", "C"]].min().min() * 10) / 10)
+    lowest = table[["S", "C"]].min().min()
+    low = (
+        0.0 if math.isnan(lowest) else min(0.0, math.floor(lowest * 10) / 10)
+    )  # one image has no chance
     for k, method in enumerate(methods):
         row, column = divmod(k, columns)
         bottom = height - TOP - (row + 1) * PANEL[1] + GAP[1]
