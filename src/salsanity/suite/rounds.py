@@ -72,7 +72,8 @@ class Rounds:
             methods=self.document["methods"],
             controls=self.document["controls"],
             images=self.ids,
-            looks=self.looks[:looked],
+            looks=self.looks,
+            looked=looked,
             rules=rules_of(self.document),
             gates=gates_of(self.document, self.accuracy, health),
         )

@@ -81,16 +81,18 @@ def settled_at(
     looks: Sequence[Look],
     rules: Rules,
     gates: Iterable[Gate] = (),
+    looked: int | None = None,
 ) -> dict[str, int]:
     """Return the look (counted from 0) at which each method's verdict is settled; absent: none yet.
 
-    `images` are the ids in the order of the run. The answer depends on the scores alone, so an
+    `looks` are all that are planned, also those to come; `looked`: judge the first so many (None: all). `images` are the ids
+    in the order of the run. The answer depends on the scores alone, so an
     interrupted run continues as it would have: a look counts for a method once all its rows are
     there, and rows beyond the look at which a method left are ignored.
     """
     found: dict[str, int] = {}
     gates = tuple(gates)
-    for number, look in enumerate(looks):
+    for number, look in enumerate(looks[:looked]):
         part = _seen(scores, images, look)
         reached = _reached(part, look, rules)
         waiting = [m for m in methods if m not in found and m in reached]
