@@ -14,6 +14,7 @@ import importlib.util
 import platform
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -28,7 +29,7 @@ from passes import passes, similarities
 PARTS = ("passes", "peer", "memory", "startup", "rounds")
 
 
-def rows_of(part: str, options: argparse.Namespace) -> list[Row]:
+def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
     """Measure one part."""
     if part == "passes":
         found, one_pass = passes(options.data)

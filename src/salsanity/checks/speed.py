@@ -19,7 +19,7 @@ from salsanity.passes.request import Rule
 from salsanity.similarity import Spearman, view
 
 BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-CPU_SECONDS_PER_BATCH: Final = 1.0
+CPU_SECONDS_PER_BATCH: Final = 1.5
 """Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
 
 ROUNDS: Final = 4
