@@ -319,7 +319,7 @@ def test_the_name_in_scores_is_canonical() -> None:
 
 def test_without_captum_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
-    with pytest.raises(MethodError, match=r"install salsanity\[captum\]"):
+    with pytest.raises(MethodError, match=r"pip install 'salsanity\[captum\]'"):
         registry.method("captum:Saliency")
 
 

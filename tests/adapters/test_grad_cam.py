@@ -236,5 +236,5 @@ def test_wrong_names_and_arguments_say_what_there_is(spec: str, words: str) -> N
 
 def test_without_the_library_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pytorch_grad_cam", None)
-    with pytest.raises(MethodError, match=r"install salsanity\[grad-cam\]"):
+    with pytest.raises(MethodError, match=r"pip install 'salsanity\[grad-cam\]'"):
         registry.method("grad_cam:GradCAM")

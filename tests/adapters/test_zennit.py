@@ -292,5 +292,5 @@ def test_wrong_names_and_arguments_say_what_there_is(spec: str, words: str) -> N
 
 def test_without_zennit_one_sentence_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "zennit.composites", None)
-    with pytest.raises(MethodError, match=r"install salsanity\[zennit\]"):
+    with pytest.raises(MethodError, match=r"pip install 'salsanity\[zennit\]'"):
         registry.method("zennit:EpsilonPlus")
