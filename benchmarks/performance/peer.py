@@ -53,9 +53,8 @@ def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
         if maps.shape[-1] != SIDE:
             maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
         found: np.ndarray = maps.sum(1, keepdim=True).numpy()
-        return (
-            found if found.any() else found + 1e-9
-        )  # Quantus stops where a map is zero everywhere
+        # Quantus stops where a map is zero everywhere.
+        return found if found.any() else found + 1e-9
 
     return explain
 

@@ -50,7 +50,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         code = app(args=list(arguments), standalone_mode=False)
     except typer.Exit as stop:
-        return stop.exit_code if stop.exit_code != _INTERRUPTED else _say(_CONTINUES, _INTERRUPTED)
+        return stop.exit_code
     except _WRONG_USE as error:
         error.show()
         return 2
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
         return _say(str(error), 2)
     except (StoreError, TrainingError, SalsanityError) as error:
         return _say(str(error), 4)
-    except (KeyboardInterrupt, typer.Abort):  # the parser turns the first into Exit or Abort
+    except (KeyboardInterrupt, typer.Abort):
         return _say(_CONTINUES, _INTERRUPTED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -69,7 +69,9 @@ def run(arguments: Sequence[str]) -> int:
         return _say(f"code of yours ended the run by sys.exit({stop.code!r}); take that out", 4)
     except BaseException as error:  # noqa: BLE001 - the last line of defence: one sentence, and a log
         return _say(_unexpected(error), 4)
-    return _say(_CONTINUES, code) if code == _INTERRUPTED else int(code or 0)
+    if code == _INTERRUPTED:  # the parser makes this code of a KeyboardInterrupt in a command
+        return _say(_CONTINUES, _INTERRUPTED)
+    return int(code or 0)
 
 
 def _say(text: str, code: int) -> int:

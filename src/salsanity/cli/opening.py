@@ -102,7 +102,6 @@ def untrained(subject: Subject) -> str | None:
     if subject.make_model is None or from_library:
         return None
     with torch.random.fork_rng():
-        torch.manual_seed(torch.seed())
         again = subject.make_model().state_dict()
     mine = subject.model.state_dict()
     learned = [
