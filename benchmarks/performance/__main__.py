@@ -1,9 +1,9 @@
 """What speed and memory come to, as ratios measured in one run on one machine.
 
-    python benchmarks/performance --data DATA/imagenet [--run RUN_FOLDER] [--only passes peer memory startup rounds]
+    python benchmarks/performance --data DATA/imagenet [--run RUN_FOLDER ...] [--only passes peer memory startup rounds]
 
 DATA/imagenet holds `resnet18.py` and `resnet18.safetensors`. The peer needs Quantus 0.6 (`pip install quantus==0.6.0`); without
-it its lines say "not run". `--run`: a finished run (ResNet-18 on photographs), on whose scores `--until-decided` is replayed.
+it its lines say "not run". `--run`: finished runs, on whose scores `--until-decided` is replayed.
 Nothing else should run on the machine meanwhile. Under 20 minutes on two cores.
 """
 
@@ -20,6 +20,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
 from memory import memory, startup
+from once import once
 from peer import peer
 from rounds import rounds
 from subject import HEADER, Row
@@ -33,7 +34,7 @@ def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
     """Measure one part."""
     if part == "passes":
         found, one_pass = passes(options.data)
-        return [*found, similarities(one_pass)]
+        return [*found, similarities(one_pass), once(options.data)]
     if part == "peer":
         if importlib.util.find_spec("quantus") is None:
             return [
@@ -43,7 +44,7 @@ def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
     if part == "rounds":
         if options.run is None:
             return [Row("--until-decided", "", "", "", None, "at most 0.33", None, "no --run")]
-        return [rounds(options.run)]
+        return map(rounds, options.run)
     return {"memory": memory, "startup": startup}[part]()
 
 
@@ -53,7 +54,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--run", type=Path)
+    parser.add_argument("--run", type=Path, nargs="+")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     options = parser.parse_args()
     began = time.perf_counter()
@@ -63,6 +64,7 @@ def main() -> None:
     for part in options.only:
         for row in rows_of(part, options):
             print(row.markdown(), flush=True)
+            print(f"{part}: {time.perf_counter() - began:.0f} s so far", file=sys.stderr)
     print(f"\n{time.perf_counter() - began:.0f} s")
 
 

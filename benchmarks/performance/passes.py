@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 import torch
 from subject import Row, images, in_turns, resnet18, seconds
@@ -24,8 +24,6 @@ from salsanity.randomizers.draw import ModuleInit
 from salsanity.randomizers.stages import stages_of, weights_at
 
 BATCHES = (8, 16, 32)
-BARE_PASSES = 192
-"""Images that bare passes are timed over between two cascades."""
 
 
 def bare(model: nn.Module, x: Tensor, channels_last: bool) -> Callable[[], object]:
@@ -41,8 +39,8 @@ def bare(model: nn.Module, x: Tensor, channels_last: bool) -> Callable[[], objec
     return job
 
 
-def best_bare(folder: Path, *, rounds: int) -> tuple[Callable[[], float], str]:
-    """Find plain PyTorch's best batch size and memory format; return a job that times a pass of an image at it."""
+def best_bare(folder: Path, *, rounds: int) -> tuple[Callable[[], object], int, str]:
+    """Find plain PyTorch's best batch size and memory format; return a batch at it, its size and its name."""
     jobs = {}
     for last in (False, True):
         model = resnet18(folder)
@@ -52,15 +50,29 @@ def best_bare(folder: Path, *, rounds: int) -> tuple[Callable[[], float], str]:
     times = in_turns(jobs, rounds=rounds)
     sizes = {name: int(name.split(",")[0].split()[1]) for name in times}
     best = min(times, key=lambda name: times[name] / sizes[name])
-    repeats = BARE_PASSES // sizes[best]
-
-    def each() -> float:
-        return seconds(lambda: [jobs[best]() for _ in range(repeats)]) / (repeats * sizes[best])
-
-    return each, best
+    return jobs[best], sizes[best], best
 
 
-def cascade(network: Network, x: Tensor, batch_size: int, replay: str) -> Callable[[], object]:
+class Alongside:
+    """Bare passes in turns with a cascade's own, batch by batch, so that both see the same machine."""
+
+    def __init__(self, job: Callable[[], object], size: int) -> None:
+        self.job, self.size = job, size
+        self.owed = self.done = 0
+        self.spent = 0.0
+
+    def __call__(self, passes: int) -> None:
+        """Told of `passes` of ours, run as many bare ones, in whole batches."""
+        self.owed += passes
+        while self.owed >= self.size:
+            self.spent += seconds(self.job)
+            self.done += self.size
+            self.owed -= self.size
+
+
+def cascade(
+    network: Network, x: Tensor, batch_size: int, replay: str, tick: Callable[[int], None]
+) -> Callable[[], object]:
     """Return the gradient at every stage of the top-down cascade, one layer at a time."""
     targets = torch.zeros(len(x), dtype=torch.long)
     drawn = ModuleInit()(network, 1)
@@ -69,46 +81,42 @@ def cascade(network: Network, x: Tensor, batch_size: int, replay: str) -> Callab
         for stage in stages_of(network.blocks, "top_down")
     ]
     ids = tuple(str(i) for i in range(len(x)))
-    setting = Setting(0, 0, batch_size, Baselines(0, x), None, replay)  # type: ignore[arg-type]
+    setting = Setting(0, 0, batch_size, Baselines(0, x), tick, replay)  # type: ignore[arg-type]
     return lambda: run(network, Batch(x, ids), demands, setting=setting)
 
 
-def passes(folder: Path, *, rounds: int = 3) -> tuple[list[Row], float]:
+def passes(folder: Path, *, rounds: int = 2) -> tuple[list[Row], float]:
     """Measure the cascade over all 41 layers with and without replay; return the seconds of our pass too.
 
-    Bare passes run before and after each cascade; the ratio of a round is to their mean, and the median of the rounds
-    counts, since the machine's speed drifts.
+    After each of our batches bare passes of as many images run, since the machine's speed drifts by the second.
     """
     network = copied(resnet18(folder), images(1), blocks="layer")
     speed = measured_speed(network, images(4), torch.zeros(4, dtype=torch.long))
-    x = images(max(16, speed.batch_size))
+    x = images(max(8, speed.batch_size))
     stages = len(network.blocks)
-    alone, how = best_bare(folder, rounds=2)
-    jobs = {replay: cascade(network, x, speed.batch_size, replay) for replay in ("on", "off")}
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in jobs}
-    before = alone()
+    plain, size, how = best_bare(folder, rounds=2)
+    found: dict[str, list[tuple[float, float]]] = {"on": [], "off": []}
     for _ in range(rounds):
-        for name, job in jobs.items():
-            ours, after = seconds(job) / (len(x) * stages), alone()
-            found[name].append((ours, (before + after) / 2))
-            before = after
+        for replay, times in found.items():
+            beside = Alongside(plain, size)
+            whole = seconds(cascade(network, x, speed.batch_size, replay, beside))
+            times.append(((whole - beside.spent) / (len(x) * stages), beside.spent / beside.done))
     rows = []
     for replay, target in (("on", 0.85), ("off", 1.10)):
-        ratios = [ours / plain for ours, plain in found[replay]]
-        each, plain = sorted(found[replay], key=lambda pair: pair[0] / pair[1])[rounds // 2]
+        ours, bare_ones = (mean(column) for column in zip(*found[replay], strict=True))
         rows.append(
             Row(
                 f"passes of the cascade, {stages} layers, {len(x)} images, replay {replay}",
-                f"{each * 1e3:.1f} ms a pass (batch {speed.batch_size}, {speed.memory_format})",
-                f"{plain * 1e3:.1f} ms ({how})",
+                f"{ours * 1e3:.1f} ms a pass (batch {speed.batch_size}, {speed.memory_format})",
+                f"{bare_ones * 1e3:.1f} ms ({how})",
                 "",
-                median(ratios),
+                ours / bare_ones,
                 f"at most {target}",
-                median(ratios) <= target,
-                "rounds: " + ", ".join(f"{ratio:.2f}" for ratio in ratios),
+                ours / bare_ones <= target,
+                "rounds: " + ", ".join(f"{mine / other:.2f}" for mine, other in found[replay]),
             )
         )
-    return rows, median(ours for ours, _ in found["off"])
+    return rows, mean(ours for ours, _ in found["off"])
 
 
 def similarities(one_pass: float, *, rounds: int = 5, count: int = 8) -> Row:

@@ -14,8 +14,6 @@ from skimage.feature import hog
 from subject import SIDE, Row, images, resnet18, seconds
 from torch import nn
 
-import salsanity
-
 SEVEN = (
     "gradient",
     "input_x_gradient",
@@ -53,8 +51,11 @@ def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
         if maps.shape[-1] != SIDE:
             maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
         found: np.ndarray = maps.sum(1, keepdim=True).numpy()
-        # Quantus stops where a map is zero everywhere.
-        return found if found.any() else found + 1e-9
+        if (
+            np.ptp(found) == 0
+        ):  # Quantus stops where a map is flat, as GradCAM's are under random weights
+            found = found + np.linspace(0, 1e-9, found.size, dtype=np.float32).reshape(found.shape)
+        return found
 
     return explain
 
@@ -112,7 +113,10 @@ def quantus_run(
 def our_run(
     folder: Path, count: int, methods: tuple[str, ...], names: tuple[str, ...]
 ) -> Callable[[], object]:
-    """Return the same by salsanity: the whole command's work, from the model to the report."""
+    """Return the same by salsanity: from the model to the report, without the imports, as for Quantus."""
+    import salsanity.report.figures
+    import salsanity.suite.model_randomization
+
     model, x = resnet18(folder), images(count)
 
     def job() -> object:
@@ -136,19 +140,22 @@ def our_run(
 
 
 def peer(folder: Path) -> Iterator[Row]:
-    """Measure one method with one similarity on 8 images, then everything on one image."""
-    theirs = seconds(quantus_run(folder, 8, ("gradient",), ("spearman",), (True,)))
+    """Measure one method with one similarity on 8 images, then everything on one image; always both views."""
+    views = [
+        seconds(quantus_run(folder, 8, ("gradient",), ("spearman",), (v,))) for v in (False, True)
+    ]
     ours = seconds(our_run(folder, 8, ("gradient",), ("spearman",)))
-    what = "gradient, Spearman, 41 layers, 8 images (ours: two views and four controls too)"
-    yield _row(what, ours, theirs, 1.5)
+    what = "gradient, Spearman, two views, 41 layers, 8 images"
+    note = f"Quantus, absolute view alone: {views[1]:.1f} s. Ours includes four controls, intervals and the report"
+    yield _row(what, ours, sum(views), 1.5, note)
     three = ("spearman", "ssim", "hog")
     theirs = seconds(quantus_run(folder, 1, SEVEN, three, (False, True)))
     ours = seconds(our_run(folder, 1, SEVEN, three))
     what = f"seven methods, three similarities, two views, 41 layers, 1 image, {EFFORT} samples and steps"
-    yield _row(what, ours, theirs, 10)
+    yield _row(what, ours, theirs, 10, "measured whole")
 
 
-def _row(what: str, ours: float, theirs: float, target: float) -> Row:
+def _row(what: str, ours: float, theirs: float, target: float, note: str) -> Row:
     ratio = theirs / ours
     return Row(
         f"against Quantus + Captum: {what}",
@@ -158,4 +165,5 @@ def _row(what: str, ours: float, theirs: float, target: float) -> Row:
         ratio,
         f"at least {target:g} times",
         ratio >= target,
+        note,
     )

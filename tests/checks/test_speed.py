@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import pytest
 import torch
 from torch import nn
 
 from salsanity.checks import speed
-from salsanity.checks.speed import Speed, chosen_speed, measured_speed
+from salsanity.checks.speed import Ahead, Speed, chosen_speed, measured_speed
 from salsanity.models.network import Network, prepare
 
 X, TARGETS = torch.rand(2, 3, 8, 8), torch.zeros(2, dtype=torch.long)
-BEST = 16
-DISTURBED = (1, 1, 1, *[1.25] * 7)
-"""Sizes of 8 and more are a quarter slower while each is timed for the first time."""
 
 
 @pytest.fixture
@@ -32,39 +27,51 @@ def layout_of(network: Network) -> str:
 
 
 class Clock:
-    """Times a pass by formula: larger batches are better up to 16; the first rounds may be disturbed."""
+    """Times a pass by formula: larger batches are better up to 16; first timings of 8 and more may be `disturbed`."""
 
-    def __init__(self, disturbed: Sequence[float] = (), channels_last: float = 1.0) -> None:
-        self.disturbed, self.channels_last, self.asked = iter(disturbed), channels_last, 0
+    def __init__(self, *, disturbed: bool = False, channels_last: float = 1.0) -> None:
+        self.disturbed, self.channels_last = disturbed, channels_last
+        self.asked: list[tuple[str, int]] = []
+        self.now = 0.0
 
-    def __call__(self, network: Network, x: object, targets: object, size: int, **_: bool) -> float:
-        self.asked += 1
-        fair = 1e-3 * (1 + max(0, 4 - size.bit_length() + 1) * 0.1)
-        factor = self.channels_last if layout_of(network) == "channels_last" else 1.0
-        return fair * factor * next(self.disturbed, 1.0)
+    def __call__(
+        self, network: Network, x: object, targets: object, size: int, *, warm: bool
+    ) -> float:
+        key = layout_of(network), size
+        factor = self.channels_last if key[0] == "channels_last" else 1.0
+        if self.disturbed and size >= 8 and key not in self.asked:
+            factor *= 1.35
+        self.asked.append(key)
+        each = 1e-3 * (1 + max(0, 4 - size.bit_length() + 1) * 0.1) * factor
+        self.now += each * size * (1 if warm else 2)
+        return each
+
+    def perf_counter(self) -> float:
+        """Stand in for the machine's clock."""
+        return self.now
 
 
-def test_the_smallest_of_the_fast_sizes_is_taken(
+def test_a_size_that_is_large_enough_is_taken_of_the_fast_ones(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "_seconds", Clock())
-    assert measured_speed(network, X, TARGETS) == Speed(BEST, pytest.approx(1e-3), "contiguous")
+    assert measured_speed(network, X, TARGETS) == Speed(32, pytest.approx(1e-3), "contiguous")
     assert layout_of(network) == "contiguous"
 
 
 def test_a_disturbance_is_not_taken_for_a_slow_size(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(speed, "_seconds", Clock(DISTURBED, 1.5))
-    assert measured_speed(network, X, TARGETS).batch_size == BEST
+    monkeypatch.setattr(speed, "_seconds", Clock(disturbed=True, channels_last=1.5))
+    assert measured_speed(network, X, TARGETS).batch_size == 32
 
 
 def test_twin_one_round_takes_the_disturbance_for_a_slow_size(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(speed, "ROUNDS", 1)
-    monkeypatch.setattr(speed, "_seconds", Clock(DISTURBED, 1.5))
-    assert measured_speed(network, X, TARGETS).batch_size != BEST
+    monkeypatch.setattr(speed, "_seconds", Clock(disturbed=True, channels_last=1.5))
+    assert measured_speed(network, X, TARGETS).batch_size != 32
 
 
 @pytest.mark.parametrize(("factor", "layout"), [(0.9, "channels_last"), (0.97, "contiguous")])
@@ -80,8 +87,40 @@ def test_what_is_given_is_not_searched(network: Network, monkeypatch: pytest.Mon
     clock = Clock()
     monkeypatch.setattr(speed, "_seconds", clock)
     found = measured_speed(network, X, TARGETS, batch_size=5, memory_format="channels_last")
-    assert (found.batch_size, found.memory_format, clock.asked) == (5, "channels_last", 1)
+    assert (found.batch_size, found.memory_format) == (5, "channels_last")
+    assert clock.asked == [("channels_last", 5)]
     assert layout_of(network) == "channels_last"
+
+
+@pytest.mark.parametrize(("passes", "share"), [(30, 0.25), (300, 0.16), (30_000, 0.13)])
+def test_the_search_takes_a_small_part_of_the_run(
+    network: Network, monkeypatch: pytest.MonkeyPatch, passes: int, share: float
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(speed, "_seconds", clock)
+    monkeypatch.setattr(speed, "time", clock)
+    found = measured_speed(network, X, TARGETS, ahead=Ahead(passes))
+    assert found.batch_size in {1, 8, 32}
+    assert clock.now <= share * passes * found.seconds
+
+
+def test_twin_a_search_that_does_not_know_the_run_takes_longer_than_a_short_one(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(speed, "_seconds", clock)
+    monkeypatch.setattr(speed, "time", clock)
+    found = measured_speed(network, X, TARGETS)
+    assert clock.now > 300 * found.seconds
+
+
+def test_batches_that_nothing_fills_are_not_tried(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(speed, "_seconds", clock)
+    measured_speed(network, X, TARGETS, ahead=Ahead(widest=5))
+    assert {size for _, size in clock.asked} == {1, 2, 4, 8}
 
 
 def test_sizes_end_where_memory_runs_out(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,7 +162,24 @@ def test_a_network_that_does_not_run_in_channels_last_stays_contiguous() -> None
 
 
 def test_choosing_from_times() -> None:
-    times = {("contiguous", 1): 2.0, ("contiguous", 2): 1.02, ("contiguous", 4): 1.0}
-    assert chosen_speed(times) == Speed(2, 1.02, "contiguous")
-    assert chosen_speed(times | {("channels_last", 4): 0.94}) == Speed(4, 0.94, "channels_last")
-    assert chosen_speed(times | {("channels_last", 4): 0.96}) == Speed(2, 1.02, "contiguous")
+    times = {("contiguous", 2): 1.06, ("contiguous", 8): 1.04, ("contiguous", 32): 1.04}
+    assert chosen_speed(times | {("contiguous", 64): 1.0}) == Speed(32, 1.04, "contiguous")
+    assert (
+        chosen_speed(times | {("contiguous", 64): 0.5, ("contiguous", 128): 0.5}).batch_size == 64
+    )
+    faster = times | {("channels_last", 4): 0.97}
+    assert chosen_speed(faster) == Speed(4, 0.97, "channels_last")
+    hardly = times | {("channels_last", 4): 0.99}
+    assert chosen_speed(hardly) == Speed(32, 1.04, "contiguous")
+
+
+def test_a_short_batch_is_timed_as_long_as_a_longer_one(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    monkeypatch.setattr(speed, "differentiate", lambda _, x, *__, **___: ran.append(x.shape[1]))
+    speed._seconds(network, X, TARGETS, 2, warm=True)
+    assert ran == [2] * (speed.SPAN // 2)
+    ran.clear()
+    speed._seconds(network, X, TARGETS, 16, warm=False)
+    assert ran == [16, 16]

@@ -26,18 +26,48 @@ class Prepared:
     reasons: tuple[str | None, ...]
 
 
+@dataclass(frozen=True)
+class Reference:
+    """Features of the trained network's maps, and those maps that no pass made, by method."""
+
+    features: dict[Cell, Prepared]
+    passless: dict[str, Tensor]
+
+    @classmethod
+    def of(
+        cls, maps: Mapping[str, Explained], similarities: Sequence[Similarity[Any]]
+    ) -> Reference:
+        """Compute the features of reference maps."""
+        passless = {m: e.maps for m, e in maps.items() if e.passless and e.maps is not None}
+        return cls(prepare(maps, similarities), passless)
+
+
 def prepare(
-    maps: Mapping[str, Explained], similarities: Sequence[Similarity[Any]]
+    maps: Mapping[str, Explained],
+    similarities: Sequence[Similarity[Any]],
+    known: Reference | None = None,
 ) -> dict[Cell, Prepared]:
-    """Compute the features of every method, view and similarity once."""
+    """Compute the features of every method, view and similarity once.
+
+    Maps that equal those of `known`, bit for bit, have its features: controls that see the image alone.
+    """
     prepared: dict[Cell, Prepared] = {}
     for method, explained in maps.items():
+        same = known is not None and _equal(known.passless.get(method), explained.maps)
         for name in VIEWS:
-            seen = None if explained.maps is None else _view(explained.maps, name)
+            seen = None if same or explained.maps is None else _view(explained.maps, name)
             for similarity in similarities:
-                features = None if seen is None else similarity.prepare(seen)
-                prepared[method, name, similarity.name] = Prepared(features, explained.reasons)
+                cell = (method, name, similarity.name)
+                if known is not None and same:
+                    features = known.features[cell].features
+                else:
+                    features = None if seen is None else similarity.prepare(seen)
+                prepared[cell] = Prepared(features, explained.reasons)
     return prepared
+
+
+def _equal(a: Tensor | None, b: Tensor | None) -> bool:
+    return a is not None and b is not None and torch.equal(a, b)
 
 
 def _view(maps: Tensor, name: str) -> View:

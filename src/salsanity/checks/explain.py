@@ -21,12 +21,14 @@ from salsanity.passes.schedule import Demand, State
 class Explained:
     """Maps of one method for a batch, or why there are none: one reason or None per image.
 
-    `enlarged_from`: the size at which an explainer returned them, where that was smaller than the images.
+    `enlarged_from`: the size at which an explainer returned them, where that was smaller than the images. `passless`: no
+    pass went into them.
     """
 
     maps: Tensor | None
     reasons: tuple[str | None, ...]
     enlarged_from: tuple[int, ...] | None = None
+    passless: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ class _Running:
     steps: Steps
     requests: tuple[Pass | Foreign, ...] = ()
     ended: Explained | None = None
+    passless: bool = True
 
 
 def _start(inputs: Inputs, want: Wanted) -> list[_Running]:
@@ -94,8 +97,9 @@ def _advance(running: _Running, results: tuple[PassResult, ...] | None, images: 
     """Send `results` in (None to start); keep the next requests, or the maps where it ended."""
     try:
         running.requests = next(running.steps) if results is None else running.steps.send(results)
+        running.passless = running.passless and not running.requests
     except StopIteration as end:
-        running.ended = Explained(end.value, (None,) * images)
+        running.ended = Explained(end.value, (None,) * images, passless=running.passless)
     except SalsanityError:
         raise
     except Exception as error:

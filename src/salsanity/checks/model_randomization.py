@@ -10,7 +10,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from salsanity.checks.compare import Cell, Prepared, Rows, compare, prepare
+from salsanity.checks.compare import Reference, Rows, compare, prepare
 from salsanity.checks.explain import StateMaps, Wanted, enlargements, explain, own_targets
 from salsanity.checks.health import signal_of
 from salsanity.checks.images import ChunkReader
@@ -100,7 +100,7 @@ class _Chunk:
 
     x: Tensor
     targets: Tensor
-    features: dict[Cell, Prepared]
+    reference: Reference
     partners: list[int | None]
 
 
@@ -146,12 +146,14 @@ class _Job:
         targets = torch.tensor(known, device=x.device)
         state = State(TRAINED, {}, targets)
         (found,) = self._explained(
-            _Chunk(x, targets, {}, []), [Wanted(state, self.methods)], REFERENCE_STREAM
+            _Chunk(x, targets, Reference({}, {}), []),
+            [Wanted(state, self.methods)],
+            REFERENCE_STREAM,
         )
         if self.work.shown is not None:
             self.work.shown.take(self.key.images, found, TRAINED)
-        features = prepare(found.maps, self._similarities())
-        return _Chunk(x, targets, features, partners(self.key.images))
+        reference = Reference.of(found.maps, self._similarities())
+        return _Chunk(x, targets, reference, partners(self.key.images))
 
     def _similarities(self) -> list[Any]:
         return [s for s in self.work.instruments.similarities if s.name in self.similar]
@@ -189,9 +191,10 @@ class _Job:
         if self.work.shown is not None and self.key.draw == 0 and not is_reference:
             self.work.shown.take(self.key.images, found, stage)
         similarities = {s.name: s for s in self._similarities()}
-        for cell, changed in prepare(found.maps, list(similarities.values())).items():
+        cells = prepare(found.maps, list(similarities.values()), chunk.reference)
+        for cell, changed in cells.items():
             pairs = None if is_reference else chunk.partners
-            result = compare(similarities[cell[2]], chunk.features[cell], changed, pairs)
+            result = compare(similarities[cell[2]], chunk.reference.features[cell], changed, pairs)
             rows.add(
                 cell,
                 stage=(stage, 0 if is_reference else self.work.stage_indices[stage]),
@@ -205,7 +208,7 @@ class _Job:
         """Write the ceiling of methods without noise: 1, without a run, wherever the map itself is defined."""
         sure = {method.name for method in self.methods if not method.stochastic}
         similarities = {s.name: s for s in self._similarities()}
-        for cell, prepared in chunk.features.items():
+        for cell, prepared in chunk.reference.features.items():
             if cell[0] in sure:
                 same = compare(similarities[cell[2]], prepared, prepared, None)
                 pairs = zip(same.values, same.reasons, strict=True)

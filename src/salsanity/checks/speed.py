@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from salsanity.models.network import MemoryFormat, Network, lay_out
+from salsanity.models.swap import swapped
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.foreign import out_of_memory
@@ -18,9 +20,15 @@ from salsanity.passes.precision import Precision
 from salsanity.passes.request import Rule
 from salsanity.similarity import Spearman, view
 
-BATCH_SIZES: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+BATCH_SIZES: Final = (1, 8, 16, 4, 32, 2, 64, 128, 256, 512)
+"""In the order in which they are tried: one image tells what a batch may cost, then what is often best."""
+
 CPU_SECONDS_PER_BATCH: Final = 1.5
 """Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
+
+SHARE_OF_RUN: Final = 0.12
+"""What the search may take of what the run will take at the best found: two candidates of eight images where a run has
+300 passes."""
 
 ROUNDS: Final = 4
 """Candidates are timed in turns, since other programs disturb the machine for seconds; the fastest time of each counts."""
@@ -28,8 +36,15 @@ ROUNDS: Final = 4
 HOPELESS: Final = 1.3
 """What took this many times the best in the rounds so far is not timed again."""
 
-ALIKE: Final = 1.03
-"""The smallest batch within this of the best is taken: it asks for less memory and can be interrupted sooner."""
+ALIKE: Final = 1.05
+"""Sizes within this of the best are as good, by timings that scatter."""
+
+ENOUGH: Final = 32
+"""Of the good sizes up to this one the largest is taken, since a batch costs more than its passes; of larger ones the
+smallest, since memory and the time until an interruption grow with it."""
+
+SPAN: Final = 8
+"""Images that a timing goes through at least, in batches: shorter ones catch quiet moments of the machine more often."""
 
 WORTH_CHANGING: Final = 0.95
 """The other memory format must take at most this share of the time, since timings scatter."""
@@ -47,6 +62,14 @@ class Speed:
     memory_format: MemoryFormat = "contiguous"
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """What a run will do: its passes (forward and backward of one image), and how many can share a batch at most."""
+
+    passes: float = math.inf
+    widest: float = math.inf
+
+
 def measured_speed(
     network: Network,
     x: Tensor,
@@ -54,15 +77,15 @@ def measured_speed(
     *,
     batch_size: int | None = None,
     memory_format: MemoryFormat | None = None,
+    ahead: Ahead = Ahead(),
 ) -> Speed:
     """Time the plain pass, return the fastest batch size and memory format, and leave the network in that format.
 
-    What is given is not searched. A network that does not run in channels-last (one that calls `view` on what it
-    computed) stays contiguous.
+    What is given is not searched, and a short run is searched for shortly (`ahead`). A network that does not run in
+    channels-last (one that calls `view` on what it computed) stays contiguous.
     """
     formats: tuple[MemoryFormat, ...] = (memory_format or "contiguous",)
-    searched = memory_format is None and lay_out(network, "channels_last")
-    if searched:
+    if memory_format is None and lay_out(network, "channels_last"):
         formats = ("contiguous", "channels_last")
 
     def timed(layout: MemoryFormat, size: int, *, warm: bool = False) -> float:
@@ -71,66 +94,103 @@ def measured_speed(
             return _seconds(network, x, targets, size, warm=warm)
         return with_backoff(lambda n: _seconds(network, x, targets, n, warm=warm), size)
 
-    times: Times = {}
-    sizes = BATCH_SIZES if batch_size is None else (batch_size,)
-    for layout in formats:
-        try:
-            times |= _first_times(timed, layout, sizes, x.device)
-        except RuntimeError:
-            if layout == formats[0]:
-                raise
-    for _ in range(ROUNDS - 1 if len(times) > 1 else 0):
-        best = min(times.values())
-        for key in [key for key, seconds in times.items() if seconds < HOPELESS * best]:
-            times[key] = min(times[key], timed(*key, warm=True))
-    chosen = chosen_speed(times)
+    search = _Search(timed, ahead, on_cpu=x.device.type == "cpu")
+    search.first(formats, BATCH_SIZES if batch_size is None else (batch_size,))
+    search.again()
+    chosen = chosen_speed(search.times)
     lay_out(network, chosen.memory_format)
     return chosen
 
 
+class _Search:
+    """Times of candidates so far, and whether looking on is worth it."""
+
+    def __init__(self, timed: Callable[..., float], ahead: Ahead, *, on_cpu: bool) -> None:
+        self.times: Times = {}
+        self.timed, self.ahead, self.on_cpu = timed, ahead, on_cpu
+        self.spent = 0.0
+
+    @property
+    def best(self) -> float:
+        """Seconds of a pass at the best candidate."""
+        return min(self.times.values(), default=0.0)
+
+    def _is_affordable(self, passes: int) -> bool:
+        """Whether so many more passes leave the search a small part of the run."""
+        return self.spent + passes * self.best <= SHARE_OF_RUN * self.ahead.passes * self.best
+
+    def _is_worth(self, size: int) -> bool:
+        """Whether a batch of `size` can be filled, ends soon enough, and may be timed."""
+        too_long = self.on_cpu and size * self.best > CPU_SECONDS_PER_BATCH
+        return size < 2 * self.ahead.widest and not too_long and self._is_affordable(2 * size)
+
+    def first(self, formats: Sequence[MemoryFormat], sizes: Sequence[int]) -> None:
+        """Time each size in each format, but for those that are of no use, take too long or do not fit into memory.
+
+        A format in which the network does not run is left out, unless it is the first.
+        """
+        running, limit = list(formats), math.inf
+        for size in sizes:
+            for layout in tuple(running):
+                if self.times and (size >= limit or not self._is_worth(size)):
+                    continue
+                try:
+                    self._time(layout, size, warm=False)
+                except Exception as error:
+                    if self.times and out_of_memory(error):
+                        limit = size
+                    elif layout != formats[0] and isinstance(error, RuntimeError):
+                        running.remove(layout)
+                    else:
+                        raise
+
+    def again(self) -> None:
+        """Time the better candidates again in turns."""
+        for _ in range(ROUNDS - 1 if len(self.times) > 1 else 0):
+            best = self.best
+            for key in [key for key, seconds in self.times.items() if seconds < HOPELESS * best]:
+                if self._is_affordable(max(SPAN, key[1])):
+                    self._time(*key, warm=True)
+
+    def _time(self, layout: MemoryFormat, size: int, *, warm: bool) -> None:
+        began = time.perf_counter()
+        seconds = self.timed(layout, size, warm=warm)
+        self.times[layout, size] = min(seconds, self.times.get((layout, size), math.inf))
+        self.spent += time.perf_counter() - began
+
+
 def chosen_speed(times: Times) -> Speed:
-    """Choose from `times`: contiguous unless the other format is clearly faster, then the smallest good batch."""
+    """Choose from `times`: contiguous unless the other format is clearly faster, then a size that is good there."""
     best = {layout: min(t for (at, _), t in times.items() if at == layout) for layout, _ in times}
     layout: MemoryFormat = min(best, key=lambda at: best[at])
     if "contiguous" in best and best[layout] >= WORTH_CHANGING * best["contiguous"]:
         layout = "contiguous"
-    size = min(n for (at, n), t in times.items() if at == layout and t <= ALIKE * best[layout])
+    good = [n for (at, n), t in times.items() if at == layout and t <= ALIKE * best[layout]]
+    size = max((n for n in good if n <= ENOUGH), default=min(good))
     return Speed(size, times[layout, size], layout)
 
 
-def _first_times(
-    timed: Callable[[MemoryFormat, int], float],
-    layout: MemoryFormat,
-    sizes: Sequence[int],
-    device: torch.device,
-) -> Times:
-    """Time each size, until memory runs out or a batch takes too long on a CPU."""
-    times: Times = {}
-    for size in sizes:
-        expected = size * min(times.values(), default=0.0)
-        if device.type == "cpu" and expected > CPU_SECONDS_PER_BATCH:
-            break
-        try:
-            times[layout, size] = timed(layout, size)
-        except Exception as error:
-            if not times or not out_of_memory(error):
-                raise
-            break
-    return times
-
-
 def _seconds(network: Network, x: Tensor, targets: Tensor, size: int, *, warm: bool) -> float:
-    """Time a pass of `size` images, after one more where that size is not `warm`; per image."""
+    """Time a pass of one image in batches of `size`, each with a swap of weights as in a run.
+
+    Where that size is not `warm`, one more batch goes before.
+    """
     rows = [i % len(x) for i in range(size)]
     batch, wanted = x[rows][None], targets[rows]
-    seconds = 0.0
-    for _ in range(1 if warm else 2):
-        began = time.perf_counter()
-        differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
+
+    def once() -> None:
+        with swapped(network, {}, exact=False):
+            differentiate(network, batch, wanted, rule=Rule.PLAIN, taps=(None,))
         if x.device.type == "cuda":
             torch.cuda.synchronize(x.device)
-        seconds = time.perf_counter() - began
-    return seconds / size
+
+    if not warm:
+        once()
+    batches = max(1, SPAN // size) if warm else 1
+    began = time.perf_counter()
+    for _ in range(batches):
+        once()
+    return (time.perf_counter() - began) / (batches * size)
 
 
 def precision_error(

@@ -144,7 +144,9 @@ def run_data_randomization(
         )
         narrator.say(PREPARING)
         with contained(base, spec.unit_timeout):
-            ready = prepare_run(asked)
+            ready = prepare_run(
+                asked, states=len(networks) + sum(n.kind == "true" for n in networks)
+            )
         lay_out(base, ready.speed.memory_format)  # which was put back with all else
         for note in ready.notes:
             narrator.say(note)

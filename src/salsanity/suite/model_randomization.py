@@ -147,9 +147,10 @@ def _half(stages: Sequence[Stage], spec: CheckSpec) -> Stage | None:
 
 
 def _prepared(asked: Asked, labels: Sequence[int] | None) -> _Run:
-    ready = prepare_run(asked, labels=labels)
     stages = stages_of(asked.network.blocks, asked.spec.order)  # type: ignore[arg-type]
     decisive = [s for s in (_half(stages, asked.spec), full_of(stages)) if s is not None]
+    each = len(stages if asked.spec.stages == "all" else decisive)
+    ready = prepare_run(asked, states=1 + asked.spec.draws * each, labels=labels)
     init = resolve(
         asked.network,
         asked.subject,

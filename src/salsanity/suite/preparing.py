@@ -16,9 +16,10 @@ from salsanity.checks.prepare import (
     comparison_seconds,
     find_spatial_layer,
     logits_of,
+    shared_cost,
 )
 from salsanity.checks.spec import CheckSpec
-from salsanity.checks.speed import Speed, measured_speed, precision_error
+from salsanity.checks.speed import Ahead, Speed, measured_speed, precision_error
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, UsageError
 from salsanity.methods import Baselines, Method
@@ -72,9 +73,10 @@ class Preparation:
         return tuple(entry.id for entry in self.entries)
 
 
-def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Preparation:
+def prepare_run(asked: Asked, *, states: int, labels: Sequence[int] | None = None) -> Preparation:
     """Read the images once, aim, try every method, and measure the speed.
 
+    `states`: of the network, in which every image will be explained; measuring the speed takes a small part of that.
     `labels`: by position in the source, in place of the source's own.
     """
     index = _indexed(asked, labels)
@@ -90,7 +92,8 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    speed = _speed(asked, some, targets)
+    each = len(ids) * shared_cost(tools, allowed.methods, some[:1], targets[:1], ids[:1])
+    speed = _speed(asked, some, targets, Ahead(states * each, each))
     tools = replace(
         tools,
         methods=allowed.methods,
@@ -104,7 +107,7 @@ def prepare_run(asked: Asked, *, labels: Sequence[int] | None = None) -> Prepara
     return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
 
 
-def _speed(asked: Asked, x: Tensor, targets: Tensor) -> Speed:
+def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:
     """Measure at the batch size and memory format that the folder or the user names, or find the fastest."""
     noted = [record.notes for record in asked.store.records()]  # where spec.json was lost
     sizes = [notes.get("batch_size") or 0 for notes in noted]
@@ -121,6 +124,7 @@ def _speed(asked: Asked, x: Tensor, targets: Tensor) -> Speed:
         memory_format=asked.recorded("memory_format")
         or (None if asked_format == "auto" else asked_format)
         or next(iter(formats), None),
+        ahead=ahead,
     )
 
 

@@ -1,0 +1,90 @@
+"""Features of maps: computed once, and taken over for maps that no pass made and that come again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salsanity.checks.compare import Reference, prepare
+from salsanity.checks.explain import Explained, Wanted, explain
+from salsanity.methods import Baselines
+from salsanity.methods.controls import Edge, Noise
+from salsanity.methods.gradient import Gradient
+from salsanity.methods.protocol import Inputs
+from salsanity.models.network import prepare as prepared
+from salsanity.passes.run import Setting
+from salsanity.passes.schedule import State
+from salsanity.records import VIEWS
+from salsanity.similarity import Scores, Spearman, View
+from salsanity.similarity.correlation import Vectors
+
+MAPS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+@dataclass
+class Counted:
+    """Spearman that counts what it prepares."""
+
+    name: str = "spearman"
+    prepared: list[View] = field(default_factory=list)
+
+    def prepare(self, view: View) -> Vectors:
+        self.prepared.append(view)
+        return Spearman().prepare(view)
+
+    def compare(self, a: Vectors, b: Vectors) -> Scores:
+        return Spearman().compare(a, b)
+
+
+def explained(maps: Tensor, *, passless: bool) -> dict[str, Explained]:
+    return {"edge": Explained(maps, (None,) * len(maps), passless=passless)}
+
+
+def touched(maps: Tensor) -> Tensor:
+    other = maps.clone()
+    other[1, 2, 3, 4] += 1
+    return other
+
+
+@pytest.mark.parametrize(
+    ("again", "passless", "times"),
+    [(MAPS.clone(), True, 2), (touched(MAPS), True, 4), (MAPS.clone(), False, 4)],
+    ids=["equal", "one pixel differs", "a pass made them"],
+)
+def test_features_of_passless_maps_are_taken_over_where_they_are_equal(
+    again: Tensor, passless: bool, times: int
+) -> None:
+    counted = Counted()
+    known = Reference.of(explained(MAPS, passless=passless), [counted])
+    found = prepare(explained(again, passless=passless), [counted], known)
+    assert len(counted.prepared) == times
+    fresh = prepare(explained(again, passless=passless), [Spearman()])
+    for view in VIEWS:
+        cell = ("edge", view, "spearman")
+        assert torch.equal(found[cell].features.values, fresh[cell].features.values)
+
+
+def test_reasons_are_those_of_the_new_maps() -> None:
+    known = Reference.of(explained(MAPS, passless=True), [Spearman()])
+    again = {"edge": Explained(MAPS, (None, "lost"), passless=True)}
+    assert prepare(again, [Spearman()], known)["edge", "signed", "spearman"].reasons == (
+        None,
+        "lost",
+    )
+
+
+def test_only_controls_are_passless() -> None:
+    network = prepared(nn.Sequential(nn.Flatten(), nn.Linear(192, 2)), MAPS[:1])
+    methods = (Gradient(), Edge(), Noise())
+    targets = torch.zeros(2, dtype=torch.long)
+    inputs = Inputs(MAPS, targets, ("a", "b"), 0, "")
+    wanted = [Wanted(State("trained", {}, targets), methods)]
+    (found,) = explain(network, inputs, wanted, setting=Setting(0, 0, 2, Baselines(0, MAPS)))
+    assert {name: e.passless for name, e in found.maps.items()} == {
+        "gradient": False,
+        "edge": True,
+        "noise": True,
+    }
