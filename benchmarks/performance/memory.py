@@ -11,8 +11,8 @@ from pathlib import Path
 
 from subject import Row
 
-CHILD = """
-import json, resource, sys
+CHILD = r"""
+import json, re, sys
 from pathlib import Path
 import torch
 from salsanity.models.reference import demo_network
@@ -26,7 +26,7 @@ salsanity.model_randomization_test(
     methods=["gradient", "smoothgrad"], similarities=["spearman"], draws=1,
     max_images=count, samples=samples, steps=2, batch_size=32, gallery=0, out=Path(out) / "run",
 )
-print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
+print(json.dumps(int(re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())[1]) / 1024))
 """
 
 
@@ -42,7 +42,7 @@ def photographs(folder: Path, count: int, side: int) -> None:
 
 
 def peak(count: int, samples: int, folder: Path) -> float:
-    """Return the peak resident memory of a run in MiB."""
+    """Return the peak resident memory of a run in MiB: VmHWM, since ru_maxrss remembers the process that started it."""
     with tempfile.TemporaryDirectory() as out:
         command = [sys.executable, "-c", CHILD, str(count), str(samples), str(folder), out]
         done = subprocess.run(command, check=True, capture_output=True, text=True)

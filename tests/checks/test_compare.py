@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from salsanity.checks.compare import Reference, prepare
+from salsanity.checks.compare import Reference, compare, prepare
 from salsanity.checks.explain import Explained, Wanted, explain
 from salsanity.methods import Baselines
 from salsanity.methods.controls import Edge, Noise
@@ -18,7 +19,7 @@ from salsanity.models.network import prepare as prepared
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import State
 from salsanity.records import VIEWS
-from salsanity.similarity import Scores, Spearman, View
+from salsanity.similarity import HOG, SSIM, Scores, Spearman, View
 from salsanity.similarity.correlation import Vectors
 
 MAPS = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -88,3 +89,40 @@ def test_only_controls_are_passless() -> None:
         "edge": True,
         "noise": True,
     }
+
+
+def test_methods_of_few_maps_are_prepared_together_and_give_the_same() -> None:
+    similarities = (Spearman(), SSIM(), HOG())
+    maps = {
+        name: Explained(torch.randn(4, 3, 64, 64), (None,) * 4)
+        for name in ("a", "b", "c", "d", "e")
+    } | {
+        "none": Explained(None, ("lost",) * 4),
+        "small": Explained(torch.randn(4, 1, 56, 56), (None,) * 4),
+    }
+    counted = Counted()
+    prepare(maps, [counted])
+    assert [len(view.values) for view in counted.prepared] == [16, 4, 4] * 2
+    found = prepare(maps, similarities)
+    for method, explained in maps.items():
+        alone = prepare({method: explained}, similarities)
+        for (name, view, similarity), one in alone.items():
+            other = found[name, view, similarity]
+            assert one.reasons == other.reasons
+            if one.features is not None:
+                by_name = {s.name: s for s in similarities}[similarity]
+                pair = prepare(
+                    {"x": Explained(torch.randn_like(explained.maps), (None,) * 4)}, [by_name]
+                )
+                reference = pair["x", view, similarity].features
+                scores = [by_name.compare(reference, p.features).values for p in (one, other)]
+                assert torch.equal(*scores)
+    assert found["none", "signed", "hog"].features is None
+
+
+def test_chance_of_one_image_is_undefined_with_its_reason() -> None:
+    one = prepare({"a": Explained(MAPS[:1], (None,))}, [Spearman()])["a", "signed", "spearman"]
+    found = compare(Spearman(), one, one, [None])
+    assert found.values == [1.0]
+    assert math.isnan(found.chances[0])
+    assert found.reasons == ["chance: no other image to compare with"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -16,6 +16,10 @@ from salsanity.similarity import Scores, Similarity, View, view
 
 Cell = tuple[str, str, str]
 """(method, view, similarity)."""
+
+
+STACKED: Final = 16
+"""Maps that are prepared together at most."""
 
 
 @dataclass(frozen=True)
@@ -49,21 +53,45 @@ def prepare(
 ) -> dict[Cell, Prepared]:
     """Compute the features of every method, view and similarity once.
 
-    Maps that equal those of `known`, bit for bit, have its features: controls that see the image alone.
+    Maps that equal those of `known`, bit for bit, have its features: controls that see the image alone. Methods of few
+    maps are prepared together, so that there is enough to spread over threads.
     """
-    prepared: dict[Cell, Prepared] = {}
-    for method, explained in maps.items():
-        same = known is not None and _equal(known.passless.get(method), explained.maps)
-        for name in VIEWS:
-            seen = None if same or explained.maps is None else _view(explained.maps, name)
+    found: dict[Cell, Any] = {}
+    given = {m: explained.maps for m, explained in maps.items() if explained.maps is not None}
+    if known is not None:
+        again = {m for m, made in given.items() if _equal(known.passless.get(m), made)}
+        found = {c: old.features for c, old in known.features.items() if c[0] in again}
+        given = {m: made for m, made in given.items() if m not in again}
+    for name in VIEWS:
+        for stack in _stacks({m: _view(made, name) for m, made in given.items()}):
             for similarity in similarities:
-                cell = (method, name, similarity.name)
-                if known is not None and same:
-                    features = known.features[cell].features
-                else:
-                    features = None if seen is None else similarity.prepare(seen)
-                prepared[cell] = Prepared(features, explained.reasons)
-    return prepared
+                for method, features in _features(similarity, stack).items():
+                    found[method, name, similarity.name] = features
+    cells = [(m, name, s.name) for m in maps for name in VIEWS for s in similarities]
+    return {cell: Prepared(found.get(cell), maps[cell[0]].reasons) for cell in cells}
+
+
+def _stacks(views: Mapping[str, View]) -> list[dict[str, View]]:
+    """Put methods together whose views have one shape, up to `STACKED` maps."""
+    stacks: list[dict[str, View]] = []
+    for method, seen in views.items():
+        shape = seen.values.shape
+        if stacks and (len(stacks[-1]) + 1) * shape[0] <= STACKED:
+            first = next(iter(stacks[-1].values())).values
+            if first.shape == shape and first.dtype == seen.values.dtype:
+                stacks[-1][method] = seen
+                continue
+        stacks.append({method: seen})
+    return stacks
+
+
+def _features(similarity: Similarity[Any], stack: Mapping[str, View]) -> dict[str, Any]:
+    if len(stack) == 1:
+        return {method: similarity.prepare(seen) for method, seen in stack.items()}
+    views = list(stack.values())
+    together = similarity.prepare(View(torch.cat([v.values for v in views]), views[0].signed))
+    size = len(views[0].values)
+    return {m: together.take(range(i * size, (i + 1) * size)) for i, m in enumerate(stack)}
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
@@ -138,12 +166,10 @@ def compare(
     if partners is None:
         return Comparison(values, [math.nan] * n, reasons)
     order = [i if partner is None else partner for i, partner in enumerate(partners)]
-    chances, why = _values(
-        similarity.compare(reference.features, changed.features.take(order)),
-        reference,
-        changed,
-        order,
-    )
+    chances, why = [math.nan] * n, list[str | None]([None] * n)
+    if any(partner is not None for partner in partners):
+        others = similarity.compare(reference.features, changed.features.take(order))
+        chances, why = _values(others, reference, changed, order)
     for i, partner in enumerate(partners):
         if partner is None:
             chances[i], why[i] = math.nan, "no other image to compare with"

@@ -36,7 +36,7 @@ ROUNDS: Final = 4
 HOPELESS: Final = 1.3
 """What took this many times the best in the rounds so far is not timed again."""
 
-ALIKE: Final = 1.05
+ALIKE: Final = 1.1
 """Sizes within this of the best are as good, by timings that scatter."""
 
 ENOUGH: Final = 32

@@ -18,13 +18,14 @@ def report(
 ) -> int:
     """Rebuild figures and report.html from a run folder alone; needs no network and no torch."""
     from salsanity.errors import UsageError
-    from salsanity.report import write_figures, write_report
+    from salsanity.report import read_run, write_figures, write_report
 
     for given in (folder, other):
         if given is not None and not (given / "spec.json").is_file():
             raise UsageError(f"expected a run folder, got {given}, which has no spec.json")
+    run = read_run(folder)
     if other is None:
-        write_figures(folder, formats=("png", "pdf", "svg"))
+        write_figures(run, formats=("png", "pdf", "svg"))
     page = out or (folder / "comparison.html" if other is not None else None)
-    typer.echo(str(write_report(folder, page, other=other)))
+    typer.echo(str(write_report(run, page, other=other)))
     return 0

@@ -55,18 +55,19 @@ class Part:
 
 
 def write_report(
-    folder: Path | str, out: Path | str | None = None, other: Path | str | None = None
+    folder: Run | Path | str, out: Path | str | None = None, other: Path | str | None = None
 ) -> Path:
     """Write a run's `report.html` and return its path; needs neither the network nor torch.
 
-    `out` defaults to `report.html` in `folder`. With `other`, a run of the same check is compared
-    with this one, and a run of the other check joins it on the page.
+    `folder`: a run folder, or a run that has been read. `out` defaults to `report.html` in it. With `other`, a run of the
+    same check is compared with this one, and a run of the other check joins it on the page.
 
     Raises:
         StoreError: a folder is not a run, or is damaged.
     """
-    runs = [read_run(folder), *([read_run(other)] if other is not None else [])]
-    target = Path(out) if out is not None else Path(folder) / "report.html"
+    run = folder if isinstance(folder, Run) else read_run(folder)
+    runs = [run, *([read_run(other)] if other is not None else [])]
+    target = Path(out) if out is not None else run.folder / "report.html"
     _replace(target, render(*runs))
     return target
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from salsanity.checks.health import pooled
 from salsanity.records import CONTROLS, LabelVerdict, Outcome, Verdict
-from salsanity.report import write_figures, write_report
+from salsanity.report import read_run, write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
 from salsanity.suite.narrator import Narrator
 from salsanity.verdicts import (
@@ -187,5 +187,6 @@ def equal_maps(scores: pd.DataFrame, methods: Sequence[str]) -> list[list[str]]:
 def draw_report(folder: Path, narrator: Narrator) -> None:
     """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them."""
     narrator.say("Drawing the figures and the report.")
-    write_figures(folder, formats=("png",))
-    write_report(folder)
+    run = read_run(folder)
+    write_figures(run, formats=("png",))
+    write_report(run)

@@ -59,12 +59,15 @@ def figure(run: Run, kind: str | None = None, **options: Any) -> Figure:
     return KINDS[kind](run, **options)
 
 
-def write_figures(folder: Path | str, *, formats: Sequence[str] = ("png", "pdf")) -> list[Path]:
+def write_figures(
+    folder: Run | Path | str, *, formats: Sequence[str] = ("png", "pdf")
+) -> list[Path]:
     """Write every figure that a run has into its `figures/` folder; return the files.
 
-    PNG at 200 dpi; PDF, and SVG where asked for, keep their text as text.
+    `folder`: a run folder, or a run that has been read. PNG at 200 dpi; PDF, and SVG where asked for, keep their text
+    as text.
     """
-    run = read_run(folder)
+    run = folder if isinstance(folder, Run) else read_run(folder)
     target = run.folder / "figures"
     inside(run.folder, target)
     target.mkdir(exist_ok=True)
