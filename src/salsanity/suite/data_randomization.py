@@ -24,6 +24,7 @@ from salsanity.models.network import Network, lay_out, prepare
 from salsanity.records import UnitKey, digest
 from salsanity.store.directory import DirectoryStore, all_scores, units_asked
 from salsanity.store.folder import locked
+from salsanity.suite import judging
 from salsanity.suite.asking import (
     check_same,
     check_same_network,
@@ -36,7 +37,6 @@ from salsanity.suite.containing import contained, time_limit
 from salsanity.suite.costs import shared, tell_cost
 from salsanity.suite.document import common_document, gallery_of, method_key, similarity_keys
 from salsanity.suite.execute import Work, execute, intact_units
-from salsanity.suite.judging import write_conclusion
 from salsanity.suite.narrator import Narrator, Silent
 from salsanity.suite.networks import (
     TrainedNetwork,
@@ -301,6 +301,7 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
         total=passes,
     )
     _conclude(run, document, failed, time.perf_counter() - began, narrator)
+    judging.draw_report(store.folder, narrator)
 
 
 def _conclude(
@@ -312,18 +313,20 @@ def _conclude(
 ) -> None:
     reasons = label_gates(run.networks, run.ready.tools.network.classes)
     records = run.ready.asked.store.records_of(document)
+    scores = all_scores(records)
     verdicts = judge_labels(
-        all_scores(records),
+        scores,
         methods=document["methods"],
         controls=document["controls"],
         true_networks=len(run.of("true")),
         threshold=run.labels.threshold,
         gates=[Gate(reason) for reason in reasons],
     )
-    write_conclusion(
+    judging.write_conclusion(
         run.ready.asked.store,
         document,
         records,
+        scores,
         verdicts,
         gate_reasons=reasons,
         health=[],

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from salsanity.checks.health import pooled
-from salsanity.records import CONTROLS, LabelVerdict, Outcome, Verdict
+from salsanity.records import CONTROLS, REFERENCE_STAGE, LabelVerdict, Outcome, Verdict
 from salsanity.report import read_run, write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
 from salsanity.suite.narrator import Narrator
@@ -36,15 +36,30 @@ def conclude(
     narrator: Narrator,
 ) -> None:
     """Judge the scores that belong to the run of `document`, and write verdicts, gates, figures and the report."""
+    _judge_and_write(store, document, accuracy, failed, seconds, narrator)
+    draw_report(
+        store.folder, narrator
+    )  # which reads the scores again; those of the judging are gone by now
+
+
+def _judge_and_write(
+    store: DirectoryStore,
+    document: Mapping[str, Any],
+    accuracy: Mapping[str, Any] | None,
+    failed: Sequence[Mapping[str, Any]],
+    seconds: float,
+    narrator: Narrator,
+) -> None:
     records = store.records_of(document)
     health = pooled(entry for record in records for entry in record.notes.get("health", ()))
     gates = gates_of(document, accuracy, health)
-    verdicts = _judged(all_scores(records), document, gates)
+    scores = all_scores(records)
     write_conclusion(
         store,
         document,
         records,
-        verdicts,
+        scores,
+        _judged(scores, document, gates),
         gate_reasons=[gate.reason for gate in gates],
         health=health,
         accuracy=accuracy,
@@ -106,6 +121,7 @@ def write_conclusion(
     store: DirectoryStore,
     document: Mapping[str, Any],
     records: Sequence[UnitRecord],
+    scores: pd.DataFrame,
     verdicts: Sequence[Verdict | LabelVerdict],
     *,
     gate_reasons: Sequence[str],
@@ -115,7 +131,7 @@ def write_conclusion(
     seconds: float,
     narrator: Narrator,
 ) -> None:
-    """Write verdicts.json, gates.json, the figures and the report."""
+    """Write verdicts.json and gates.json."""
     reasons = _reasons(verdicts, gate_reasons, failed)
     enlarged = {k: v for record in records for k, v in record.notes.get("enlarged", {}).items()}
     for method, size in enlarged.items():
@@ -131,13 +147,12 @@ def write_conclusion(
             "controls": _controls(verdicts),
             "health": health,
             "accuracy": accuracy,
-            "equal_maps": equal_maps(all_scores(records), document["methods"]),
+            "equal_maps": equal_maps(scores, document["methods"]),
             "enlarged": enlarged,
             "time": {"seconds": _seconds(records, seconds), "this_time": seconds},
             "failed_units": list(failed),
         },
     )
-    draw_report(store.folder, narrator)
 
 
 def _reasons(
@@ -176,10 +191,12 @@ def equal_maps(scores: pd.DataFrame, methods: Sequence[str]) -> list[list[str]]:
     if scores.empty:
         return []
     by = ["stage", "draw", "image", "view", "similarity"]
-    tables = {
-        name: part.sort_values(by)[["value", "chance"]].round(9).to_numpy().tobytes()
-        for name, part in scores[scores["stage"] != "self"].groupby("method")
-    }
+    tables = {}
+    for name in methods:  # one after another, since the scores of a large run are large
+        rows = (scores["method"] == name) & (scores["stage"] != REFERENCE_STAGE)
+        part = scores.loc[rows, [*by, "value", "chance"]].sort_values(by)
+        if len(part):
+            tables[name] = part[["value", "chance"]].round(9).to_numpy().tobytes()
     pairs = combinations([name for name in methods if name in tables], 2)
     return [[a, b] for a, b in pairs if tables[a] == tables[b]]
 
