@@ -4,7 +4,7 @@
 
 DATA/imagenet holds `resnet18.py` and `resnet18.safetensors`. The peer needs Quantus 0.6 (`pip install quantus==0.6.0`); without
 it its lines say "not run". `--run`: finished runs, on whose scores `--until-decided` is replayed.
-Nothing else should run on the machine meanwhile. Under 20 minutes on two cores.
+Nothing else should run on the machine meanwhile. About 18 minutes on two cores.
 """
 
 from __future__ import annotations
