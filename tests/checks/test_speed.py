@@ -92,11 +92,20 @@ def test_what_is_given_is_not_searched(network: Network, monkeypatch: pytest.Mon
     assert layout_of(network) == "channels_last"
 
 
+def test_the_format_is_searched_for_a_given_size_that_nothing_fills(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_seconds", Clock(channels_last=0.5))
+    found = measured_speed(network, X, TARGETS, batch_size=64, ahead=Ahead(widest=8))
+    assert (found.batch_size, found.memory_format) == (64, "channels_last")
+
+
 @pytest.mark.parametrize(("passes", "share"), [(30, 0.25), (300, 0.16), (30_000, 0.13)])
 def test_the_search_takes_a_small_part_of_the_run(
     network: Network, monkeypatch: pytest.MonkeyPatch, passes: int, share: float
 ) -> None:
     clock = Clock()
+    monkeypatch.setattr(speed, "SECONDS_AT_LEAST", 0.0)
     monkeypatch.setattr(speed, "_seconds", clock)
     monkeypatch.setattr(speed, "time", clock)
     found = measured_speed(network, X, TARGETS, ahead=Ahead(passes))
@@ -120,7 +129,7 @@ def test_batches_that_nothing_fills_are_not_tried(
     clock = Clock()
     monkeypatch.setattr(speed, "_seconds", clock)
     measured_speed(network, X, TARGETS, ahead=Ahead(widest=5))
-    assert {size for _, size in clock.asked} == {1, 2, 4, 8}
+    assert max(size for _, size in clock.asked) == 32
 
 
 def test_sizes_end_where_memory_runs_out(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +140,52 @@ def test_sizes_end_where_memory_runs_out(network: Network, monkeypatch: pytest.M
 
     monkeypatch.setattr(speed, "_seconds", timed)
     assert measured_speed(network, X, TARGETS).batch_size == 4
+
+
+def test_a_run_of_one_pass_is_searched_all_the_same_since_its_folder_may_grow(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "_seconds", Clock())
+    assert measured_speed(network, X, TARGETS, ahead=Ahead(1, 1)).batch_size == 32
+
+
+def test_a_format_that_fails_for_several_images_is_left_out(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(channels_last=0.5)
+
+    def timed(network: Network, x: object, targets: object, size: int, *, warm: bool) -> float:
+        if layout_of(network) == "channels_last" and size == 4:
+            raise RuntimeError("view size is not compatible")
+        return clock(network, x, targets, size, warm=warm)
+
+    monkeypatch.setattr(speed, "_seconds", timed)
+    assert measured_speed(network, X, TARGETS).memory_format == "contiguous"
+
+
+def test_both_formats_are_timed_at_a_long_batch_that_is_given(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def timed(network: Network, x: object, targets: object, size: int, *, warm: bool) -> float:
+        asked.append(layout_of(network))
+        return 0.7 if asked[-1] == "channels_last" else 1.0
+
+    monkeypatch.setattr(speed, "_seconds", timed)
+    assert measured_speed(network, X, TARGETS, batch_size=32).memory_format == "channels_last"
+
+
+def test_memory_that_runs_out_in_a_later_round_leaves_the_smaller_sizes(
+    network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def timed(network: Network, x: object, targets: object, size: int, *, warm: bool) -> float:
+        if warm and size >= 16:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return 1e-3
+
+    monkeypatch.setattr(speed, "_seconds", timed)
+    assert measured_speed(network, X, TARGETS).batch_size == 8
 
 
 def test_long_batches_are_not_tried_on_a_cpu(

@@ -42,7 +42,7 @@ class Reference:
         cls, maps: Mapping[str, Explained], similarities: Sequence[Similarity[Any]]
     ) -> Reference:
         """Compute the features of reference maps."""
-        passless = {m: e.maps for m, e in maps.items() if e.passless and e.maps is not None}
+        passless = {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
         return cls(prepare(maps, similarities), passless)
 
 
@@ -53,7 +53,7 @@ def prepare(
 ) -> dict[Cell, Prepared]:
     """Compute the features of every method, view and similarity once.
 
-    Maps that equal those of `known`, bit for bit, have its features: controls that see the image alone. Methods of few
+    Maps that no pass made and that equal those of `known` have its features: controls that see the image alone. Methods of few
     maps are prepared together, so that there is enough to spread over threads.
     """
     found: dict[Cell, Any] = {}
@@ -76,7 +76,10 @@ def _stacks(views: Mapping[str, View]) -> list[dict[str, View]]:
     stacks: list[dict[str, View]] = []
     for method, seen in views.items():
         shape = seen.values.shape
-        if stacks and (len(stacks[-1]) + 1) * shape[0] <= STACKED:
+        on_cpu = (
+            seen.values.device.type == "cpu"
+        )  # elsewhere a sum may depend on how many rows there are
+        if stacks and on_cpu and (len(stacks[-1]) + 1) * shape[0] <= STACKED:
             first = next(iter(stacks[-1].values())).values
             if first.shape == shape and first.dtype == seen.values.dtype:
                 stacks[-1][method] = seen
@@ -95,7 +98,7 @@ def _features(similarity: Similarity[Any], stack: Mapping[str, View]) -> dict[st
 
 
 def _equal(a: Tensor | None, b: Tensor | None) -> bool:
-    return a is not None and b is not None and torch.equal(a, b)
+    return a is not None and b is not None and a.dtype == b.dtype and torch.equal(a, b)
 
 
 def _view(maps: Tensor, name: str) -> View:

@@ -20,15 +20,17 @@ from salsanity.passes.precision import Precision
 from salsanity.passes.request import Rule
 from salsanity.similarity import Spearman, view
 
-BATCH_SIZES: Final = (1, 8, 16, 4, 32, 2, 64, 128, 256, 512)
-"""In the order in which they are tried: one image tells what a batch may cost, then what is often best."""
+BATCH_SIZES: Final = (8, 16, 4, 32, 2, 64, 1, 128, 256, 512)
+"""In the order in which they are tried, after one image, which tells what a batch may cost: first what is often best."""
 
 CPU_SECONDS_PER_BATCH: Final = 1.5
 """Larger batches than this are not tried on a CPU: interruption and progress would become coarse."""
 
 SHARE_OF_RUN: Final = 0.12
-"""What the search may take of what the run will take at the best found: two candidates of eight images where a run has
-300 passes."""
+"""What the search may take of what the run will take at the best found."""
+
+SECONDS_AT_LEAST: Final = 3.0
+"""What the search may take of any run: a short one may grow, and keeps its batch size."""
 
 ROUNDS: Final = 4
 """Candidates are timed in turns, since other programs disturb the machine for seconds; the fastest time of each counts."""
@@ -44,7 +46,7 @@ ENOUGH: Final = 32
 smallest, since memory and the time until an interruption grow with it."""
 
 SPAN: Final = 8
-"""Images that a timing goes through at least, in batches: shorter ones catch quiet moments of the machine more often."""
+"""Images that a timing of a warm candidate goes through at least: shorter ones catch quiet moments more often."""
 
 WORTH_CHANGING: Final = 0.95
 """The other memory format must take at most this share of the time, since timings scatter."""
@@ -94,8 +96,12 @@ def measured_speed(
             return _seconds(network, x, targets, size, warm=warm)
         return with_backoff(lambda n: _seconds(network, x, targets, n, warm=warm), size)
 
-    search = _Search(timed, ahead, on_cpu=x.device.type == "cpu")
-    search.first(formats, BATCH_SIZES if batch_size is None else (batch_size,))
+    search = _Search(timed, ahead, on_cpu=x.device.type == "cpu", is_given=batch_size is not None)
+    if batch_size is None:
+        sizes = [(layout, size) for size in BATCH_SIZES for layout in formats]
+        search.first([(formats[0], 1), *sizes])
+    else:
+        search.first([(layout, batch_size) for layout in formats])
     search.again()
     chosen = chosen_speed(search.times)
     lay_out(network, chosen.memory_format)
@@ -105,9 +111,12 @@ def measured_speed(
 class _Search:
     """Times of candidates so far, and whether looking on is worth it."""
 
-    def __init__(self, timed: Callable[..., float], ahead: Ahead, *, on_cpu: bool) -> None:
+    def __init__(
+        self, timed: Callable[..., float], ahead: Ahead, *, on_cpu: bool, is_given: bool
+    ) -> None:
         self.times: Times = {}
-        self.timed, self.ahead, self.on_cpu = timed, ahead, on_cpu
+        self.timed, self.ahead = timed, ahead
+        self.on_cpu, self.is_given = on_cpu, is_given
         self.spent = 0.0
 
     @property
@@ -117,46 +126,65 @@ class _Search:
 
     def _is_affordable(self, passes: int) -> bool:
         """Whether so many more passes leave the search a small part of the run."""
-        return self.spent + passes * self.best <= SHARE_OF_RUN * self.ahead.passes * self.best
+        allowed = max(SECONDS_AT_LEAST, SHARE_OF_RUN * self.ahead.passes * self.best)
+        return self.spent + passes * self.best <= allowed
 
     def _is_worth(self, size: int) -> bool:
-        """Whether a batch of `size` can be filled, ends soon enough, and may be timed."""
+        """Whether a batch of `size` can be filled, ends soon enough, and may be timed; a size that is given always."""
         too_long = self.on_cpu and size * self.best > CPU_SECONDS_PER_BATCH
-        return size < 2 * self.ahead.widest and not too_long and self._is_affordable(2 * size)
+        useful = size < 2 * max(ENOUGH, self.ahead.widest)
+        return self.is_given or (useful and not too_long and self._is_affordable(2 * size))
 
-    def first(self, formats: Sequence[MemoryFormat], sizes: Sequence[int]) -> None:
-        """Time each size in each format, but for those that are of no use, take too long or do not fit into memory.
+    def first(self, candidates: Sequence[tuple[MemoryFormat, int]]) -> None:
+        """Time each candidate, but for those that are of no use, take too long or do not fit into memory.
 
         A format in which the network does not run is left out, unless it is the first.
         """
-        running, limit = list(formats), math.inf
-        for size in sizes:
-            for layout in tuple(running):
-                if self.times and (size >= limit or not self._is_worth(size)):
-                    continue
-                try:
-                    self._time(layout, size, warm=False)
-                except Exception as error:
-                    if self.times and out_of_memory(error):
-                        limit = size
-                    elif layout != formats[0] and isinstance(error, RuntimeError):
-                        running.remove(layout)
-                    else:
-                        raise
+        left_out: set[MemoryFormat] = set()
+        limit = math.inf
+        for layout, size in candidates:
+            known = (layout, size) in self.times or layout in left_out or size >= limit
+            if known or (self.times and not self._is_worth(size)):
+                continue
+            try:
+                self._time(layout, size, warm=False)
+            except Exception as error:
+                if self.times and out_of_memory(error):
+                    limit = size
+                elif layout != candidates[0][0] and isinstance(error, RuntimeError):
+                    left_out.add(layout)
+                    self._drop([key for key in self.times if key[0] == layout])
+                else:
+                    raise
 
     def again(self) -> None:
-        """Time the better candidates again in turns."""
-        for _ in range(ROUNDS - 1 if len(self.times) > 1 else 0):
+        """Time the better candidates again in turns; the first time of each was that of a cold start."""
+        for number in range(ROUNDS - 1 if len(self.times) > 1 else 0):
             best = self.best
             for key in [key for key, seconds in self.times.items() if seconds < HOPELESS * best]:
-                if self._is_affordable(max(SPAN, key[1])):
-                    self._time(*key, warm=True)
+                if key not in self.times or not self._is_affordable(max(SPAN, key[1])):
+                    continue
+                try:
+                    self._time(*key, warm=True, instead=number == 0)
+                except Exception as error:
+                    if not out_of_memory(error):
+                        raise
+                    self._drop([other for other in self.times if other[1] >= key[1]])
+                    if not self.times:
+                        raise
 
-    def _time(self, layout: MemoryFormat, size: int, *, warm: bool) -> None:
+    def _drop(self, keys: Sequence[tuple[MemoryFormat, int]]) -> None:
+        for key in keys:
+            del self.times[key]
+
+    def _time(self, layout: MemoryFormat, size: int, *, warm: bool, instead: bool = False) -> None:
         began = time.perf_counter()
-        seconds = self.timed(layout, size, warm=warm)
-        self.times[layout, size] = min(seconds, self.times.get((layout, size), math.inf))
-        self.spent += time.perf_counter() - began
+        try:
+            seconds = self.timed(layout, size, warm=warm)
+        finally:
+            self.spent += time.perf_counter() - began
+        before = math.inf if instead else self.times.get((layout, size), math.inf)
+        self.times[layout, size] = min(seconds, before)
 
 
 def chosen_speed(times: Times) -> Speed:
@@ -186,7 +214,7 @@ def _seconds(network: Network, x: Tensor, targets: Tensor, size: int, *, warm: b
 
     if not warm:
         once()
-    batches = max(1, SPAN // size) if warm else 1
+    batches = math.ceil(SPAN / size) if warm else 1
     began = time.perf_counter()
     for _ in range(batches):
         once()
