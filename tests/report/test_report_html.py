@@ -271,3 +271,7 @@ def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> Non
     assert "&lt;script&gt;" in fragment
     assert fragment.count("<tr>") == 11
     assert "cannot be trusted" in notebook_html(read_run(distrusted))
+
+
+def test_the_foot_names_the_version_that_ran(text: str) -> None:
+    assert "Written by salsanity 0.1.0. This page" in text
