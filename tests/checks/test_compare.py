@@ -68,6 +68,15 @@ def test_features_of_passless_maps_are_taken_over_where_they_are_equal(
         assert torch.equal(found[cell].features.values, fresh[cell].features.values)
 
 
+def test_a_buffer_that_a_method_writes_anew_is_not_taken_for_the_same_map() -> None:
+    buffer = MAPS.clone()
+    known = Reference.of(explained(buffer, passless=True), [Spearman()])
+    buffer.copy_(MAPS.flip(-1))
+    found = prepare(explained(buffer, passless=True), [Spearman()], known)
+    cell = ("edge", "signed", "spearman")
+    assert not torch.equal(found[cell].features.values, known.features[cell].features.values)
+
+
 def test_reasons_are_those_of_the_new_maps() -> None:
     known = Reference.of(explained(MAPS, passless=True), [Spearman()])
     again = {"edge": Explained(MAPS, (None, "lost"), passless=True)}

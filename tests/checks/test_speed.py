@@ -236,5 +236,8 @@ def test_a_short_batch_is_timed_as_long_as_a_longer_one(
     speed._seconds(network, X, TARGETS, 2, warm=True)
     assert ran == [2] * (speed.SPAN // 2)
     ran.clear()
+    speed._seconds(network, X, TARGETS, 5, warm=True)
+    assert sum(ran) >= speed.SPAN
+    ran.clear()
     speed._seconds(network, X, TARGETS, 16, warm=False)
     assert ran == [16, 16]

@@ -72,13 +72,14 @@ def prepare(
 
 
 def _stacks(views: Mapping[str, View]) -> list[dict[str, View]]:
-    """Put methods together whose views have one shape, up to `STACKED` maps."""
+    """Put methods together whose views have one shape, up to `STACKED` maps.
+
+    On a CPU only: elsewhere a sum over a row may depend on how many rows there are.
+    """
     stacks: list[dict[str, View]] = []
     for method, seen in views.items():
         shape = seen.values.shape
-        on_cpu = (
-            seen.values.device.type == "cpu"
-        )  # elsewhere a sum may depend on how many rows there are
+        on_cpu = seen.values.device.type == "cpu"
         if stacks and on_cpu and (len(stacks[-1]) + 1) * shape[0] <= STACKED:
             first = next(iter(stacks[-1].values())).values
             if first.shape == shape and first.dtype == seen.values.dtype:
