@@ -53,9 +53,8 @@ def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
         if maps.shape[-1] != SIDE:
             maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
         found: np.ndarray = maps.sum(1, keepdim=True).numpy()
-        if (
-            np.ptp(found) == 0
-        ):  # Quantus stops where a map is flat, as GradCAM's are under random weights
+        # Quantus stops where a map is flat, as GradCAM's are under random weights.
+        if np.ptp(found) == 0:
             found = found + np.linspace(0, 1e-9, found.size, dtype=np.float32).reshape(found.shape)
         return found
 
