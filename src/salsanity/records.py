@@ -6,9 +6,9 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 REFERENCE_STAGE: Final = "self"
 """Stage name of the rows that hold the ceiling: the trained network explained once more."""
@@ -98,48 +98,147 @@ class Score:
     reason: str | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The outcome of one cell (method, view, similarity), or a method's headline (view None).
+Must = Literal["change", "stay"]
 
-    Confidence intervals are two-sided 90 %; their ends are the one-sided 5 % bounds that decide.
+
+@dataclass(frozen=True)
+class Line:
+    """What a check demands at one stage: that maps change, or that they stay.
+
+    `name`: its key in verdicts (`retained_<name>`). `threshold`: of R, the retained similarity. `words`: the intervention, as in
+    "after all layers are randomised".
     """
 
-    check: str
-    method: str
-    view: str | None
-    similarity: str | None
-    outcome: Outcome
-    reason: str
-    retained_full: float = math.nan
-    retained_full_ci: tuple[float, float] = (math.nan, math.nan)
-    retained_half: float = math.nan
-    retained_half_ci: tuple[float, float] = (math.nan, math.nan)
-    ceiling: float = math.nan
-    n_images: int = 0
-    n_draws: int = 0
-    n_undefined: int = 0
+    name: str
+    stage: str
+    threshold: float
+    words: str
+    must: Must = "change"
+    against: str | None = None
+    """The stage whose S - C is the line below R (two honest networks' agreement); None: the ceiling. Controls always have the
+    ceiling."""
+    of: str = "its similarity"
+    """What a share of is retained."""
+    caveat: str = ""
+    """Why it cannot pass, where the measurement is a lower bound of the retained similarity; empty: it can."""
+    nothing: bool = False
+    """Whether "nothing changed" is asked here."""
+
+
+@dataclass(frozen=True)
+class Words:
+    """How a check speaks of itself and of what it finds.
+
+    `question`: as a person asks it. `caught`: what a FAIL says of a method ("its maps hardly depend on what the network
+    learned"). `uncaught`: what the absence of a FAIL says, without praise. `use`: the task for which a FAIL matters. `draw`: what
+    the columns of a table are called, one and many.
+    """
+
+    title: str
+    question: str
+    caught: str
+    uncaught: str
+    use: str = ""
+    source: str = ""
+    draw: tuple[str, str] = ("draw", "draws")
+
+
+@dataclass(frozen=True)
+class CheckRecord:
+    """What spec.json says of a check; verdicts and report know of a check only this.
+
+    `lines`: the first is the one after everything. `controls`: what each must come out as here. `stages`: objects with `name`,
+    `index` and whatever the check adds. `states`: names of the states that the gallery shows, the reference first. `draws`: columns of
+    a complete table. `is_course`: whether stages follow each other, so that curves are drawn over them; else bars. `measures`: names
+    of similarities or statistics. `facts`: what stands under "how it was run", by label. `never_pass`: why no method can
+    pass in this run; empty: it can. `test`: `retained` (similarity set between chance and ceiling), `exchange` (p of the randomisation
+    test proper), `statistic` (a statistic of one map, measured) or `cue` (a statistic's rise between two kinds of networks).
+    """
+
+    name: str
+    words: Words
+    lines: tuple[Line, ...]
+    controls: Mapping[str, Outcome]
+    stages: tuple[Mapping[str, Any], ...]
+    states: tuple[str, ...]
+    draws: int
+    measures: tuple[str, ...]
+    is_course: bool = False
     init: str | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    never_pass: str = ""
+    test: str = "retained"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What the check was asked with, as JSON values: a run in the same folder may differ only where the check says so."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> CheckRecord:
+        """Read what `to_json` wrote; keys that a newer version added are left out."""
+        known: dict[str, Any] = {k: v for k, v in value.items() if k in cls.__dataclass_fields__}
+        words = dict(known["words"])
+        words["draw"] = tuple(words.get("draw", ("draw", "draws")))
+        return cls(
+            **{
+                **known,
+                "words": Words(**words),
+                "lines": tuple(Line(**line) for line in known["lines"]),
+                "controls": {k: Outcome(v) for k, v in known["controls"].items()},
+                **{name: tuple(known[name]) for name in ("stages", "states", "measures")},
+            }
+        )
 
 
 @dataclass(frozen=True)
-class LabelVerdict:
-    """The outcome of one cell of the data randomisation test, or a method's headline (view None).
+class Kept:
+    """What was measured at one line: retained similarity R and its two-sided 90 % interval.
 
-    `ceiling` is what plays the ceiling's part: the similarity of two honest networks' maps, for a
-    control 1, with a single true network its own ceiling. `n_draws` counts pairs of networks.
+    The interval's ends are the one-sided 5 % bounds that decide.
     """
 
-    check: str
-    method: str
-    view: str | None
-    similarity: str | None
-    outcome: Outcome
-    reason: str
+    line: str
+    stage: str
+    threshold: float
     retained: float = math.nan
     retained_ci: tuple[float, float] = (math.nan, math.nan)
+    must: Must = "change"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one cell (method, view, similarity), or a method's headline (view and similarity None).
+
+    `kept`: what was measured, in the order of the check's lines. `ceiling`: the similarity at which R is 1. `n_used`: cells
+    (image, draw) that R is made of. `blank_reference`, `blank_changed`: shares of maps that are blank (constant or not finite) of
+    the network as trained, and of the changed ones at the first line. `p`: of the randomisation test proper.
+    """
+
+    check: str
+    method: str
+    view: str | None
+    similarity: str | None
+    outcome: Outcome
+    reason: str
+    kept: tuple[Kept, ...] = ()
     ceiling: float = math.nan
     n_images: int = 0
     n_draws: int = 0
+    n_used: int = 0
     n_undefined: int = 0
+    blank_reference: float = math.nan
+    blank_changed: float = math.nan
     init: str | None = None
+    p: float = math.nan
+
+    @property
+    def retained(self) -> float:
+        """R at the first line, that after everything; NaN where nothing was measured."""
+        return self.kept[0].retained if self.kept else math.nan
+
+    @property
+    def retained_ci(self) -> tuple[float, float]:
+        """The interval of `retained`."""
+        return self.kept[0].retained_ci if self.kept else (math.nan, math.nan)
