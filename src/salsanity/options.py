@@ -32,7 +32,7 @@ class Option:
     on_command_line: bool = True
 
 
-def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002 - the field's standard name
+def option(default: Any, help: str, **facts: Any) -> Any:
     """Return a dataclass field with its option's facts; see `Option`."""
     return field(default=default, metadata={_KEY: Option(help, **facts)})
 
@@ -109,9 +109,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_within(value: float, facts: Option) -> bool:
-    above = facts.least is None or (
-        value > facts.least if facts.is_open else value >= facts.least
-    )
+    above = facts.least is None or (value > facts.least if facts.is_open else value >= facts.least)
     below = facts.most is None or (value < facts.most if facts.is_open else value <= facts.most)
     return above and below
 

@@ -70,11 +70,15 @@ class UnitKey:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What computing a unit gave: columns of scores (fields of `Score`), and notes on how it went."""
+    """What computing a unit gave: columns of scores (fields of `Score`), notes on how it went, and pictures.
+
+    `pictures`: image id -> `maps/<method>/<state>` -> array (2, h, w) that keeps both views.
+    """
 
     key: UnitKey
     columns: Mapping[str, Sequence[Any]]
     notes: Mapping[str, Any]
+    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,8 @@ class Words:
     use: str = ""
     source: str = ""
     draw: tuple[str, str] = ("draw", "draws")
+    scope: str = ""
+    """What a verdict is limited to, added to every headline; empty: nothing."""
 
 
 @dataclass(frozen=True)
