@@ -1,9 +1,9 @@
 """The frame: a check says which states of a network to compare with which, and what must come of it.
 
-A *state* is one situation in which every method is asked: weights put in, targets explained, a map of inputs. A *pair* names two
-states whose maps are compared, at a *stage* of a draw; pairs of stage `self` give the ceiling. A *line* says at which
-stage how much must change, or must stay (`salsanity.records.Line`). Everything else (passes, similarities, chance, intervals, verdicts,
-pages) is the same for every check.
+A *state* is one situation in which every method is asked: weights put in, targets explained, a map of inputs. A *pair*
+names two states whose maps are compared, at a *stage* of a draw; pairs of stage `self` give the ceiling. A *line* says at
+which stage how much must change, or must stay (`salsanity.records.Line`). Everything else (passes, similarities, chance,
+intervals, verdicts, pages) is the same for every check.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ TRAINED: Final = "trained"
 class InputMap:
     """What methods are given in place of the images, what stands before the network, and how maps come back.
 
-    `there`: images (B, ...) to what methods are given. `before`: put before the network, whatever it is given. `back`: maps of what was
-    given to maps of the images. None: nothing. Noise and identity stay those of the images.
+    `there`: images (B, ...) to what methods are given. `before`: put before the network, whatever it is given. `back`:
+    maps of what was given to maps of the images. None: nothing. Noise and identity stay those of the images.
     """
 
     there: Callable[[Tensor], Tensor]
@@ -50,10 +50,10 @@ class InputMap:
 class State:
     """One situation in which methods are asked.
 
-    `weights`: put into the network (layer -> tensor name -> values). `targets`: classes explained (B,); None: those of the run;
-    `own`: what the network in this state predicts. `stream`: of noise. `asks` `stochastic`: only methods that draw noise, as for a ceiling.
-    `is_watched`: whether the logits must still tell images apart. `shown`: the name under which maps are kept for the
-    figures; empty: not kept.
+    `weights`: put into the network (layer -> tensor name -> values). `targets`: classes explained (B,); None: those of
+    the run; `own`: what the network in this state predicts. `stream`: of noise. `asks` `stochastic`: only methods that
+    draw noise, as for a ceiling. `is_watched`: whether the logits must still tell images apart. `shown`: the name under
+    which maps are kept for the figures; empty: not kept.
     """
 
     name: str
@@ -93,9 +93,9 @@ class Chunk:
 class Ground:
     """What a check stands on: the trained network, the seed, and the run's images.
 
-    `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`, `label` or
-    `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check keeps
-    between units of one process.
+    `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`,
+    `label` or `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check
+    keeps between units of one process.
     """
 
     network: Network
@@ -158,7 +158,8 @@ class Check(Protocol):
         """Return what stands for a method in this check: usually the method."""
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return values that tell two checks apart whose scores may differ; objects of any kind, printed by the unit's identity."""
+        """Return values that tell two checks apart whose scores may differ; objects of any kind, printed by the unit's
+        identity."""
 
 
 @final
@@ -241,9 +242,9 @@ class BringsNetwork(Protocol):
 class SimpleCheck(Protocol):
     """The least that a check has to say: its words, its lines, and the changed states of a draw.
 
-    A state is compared with the trained network at the stage that it is called after. Optional: `same_noise = True` where changed
-    states have the reference's noise stream (then nothing but the change differs, and no change is 1); `stages`, names in the order of
-    their index, by default those of the lines; `method(m)`; `measures`.
+    A state is compared with the trained network at the stage that it is called after. Optional: `same_noise = True` where
+    changed states have the reference's noise stream (then nothing but the change differs, and no change is 1); `stages`,
+    names in the order of their index, by default those of the lines; `method(m)`; `measures`.
     """
 
     name: str

@@ -43,8 +43,8 @@ BASELINE_POOL: Final = 64
 class Asked:
     """What a run is about: checks, a network, images, methods and similarities, and the folder's spec.json (or {}).
 
-    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position in the source, in
-    place of the source's own.
+    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position
+    in the source, in place of the source's own.
     """
 
     checks: tuple[Any, ...]

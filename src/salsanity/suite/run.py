@@ -50,9 +50,9 @@ from salsanity.units.spec import RunSpec
 class Request:
     """What a run is asked for.
 
-    `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not admit; a
-    method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the source, in place of
-    its own. `train`: for checks that train networks.
+    `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not
+    admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the
+    source, in place of its own. `train`: for checks that train networks.
     """
 
     checks: tuple[Any, ...]

@@ -1,7 +1,7 @@
 """Doing a unit: every state of one draw of a check on one chunk of images becomes rows of scores.
 
-Whatever the check, the order is: reference states once per chunk; then changed states one after another, each compared in every pair
-that names it, so that memory holds the maps of one.
+Whatever the check, the order is: reference states once per chunk; then changed states one after another, each compared in
+every pair that names it, so that memory holds the maps of one.
 """
 
 from __future__ import annotations
@@ -150,7 +150,8 @@ class Unit:
         return [pair for pair in self.check.pairs(self.key.draw) if pair.stage in asked]
 
     def _references(self, pairs: Sequence[Pair]) -> dict[str, Reference]:
-        """Explain the reference states, once per chunk; the trained network's serve every check that takes methods as they are."""
+        """Explain the reference states, once per chunk; the trained network's serve every check that takes methods as
+        they are."""
         kept = self.worker.kept(self.key.images)
         states = self.check.references(self.worker.ground, self.chunk)
         named = {pair.reference for pair in pairs} | {pair.changed for pair in pairs}
