@@ -9,7 +9,7 @@ intervals, verdicts, pages) is the same for every check.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -59,7 +59,8 @@ class State:
     name: str
     weights: Weights = field(default_factory=dict)
     targets: Tensor | Literal["own"] | None = None
-    inputs: InputMap | None = None
+    inputs: InputMap | tuple[InputMap, ...] | None = None
+    """Of several, maps are the mean."""
     stream: int = CHANGED_STREAM
     asks: Literal["all", "stochastic"] = "all"
     is_watched: bool = False
@@ -182,6 +183,7 @@ class Settled:
     init: str | None = None
     never_pass: str = ""
     test: str = "retained"
+    is_fixed: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of spec.json."""
@@ -204,6 +206,7 @@ class Settled:
             facts=self.facts,
             never_pass=self.never_pass,
             test=self.test,
+            is_fixed=self.is_fixed,
             settings=self.settings,
         )
 
@@ -242,9 +245,12 @@ class BringsNetwork(Protocol):
 class SimpleCheck(Protocol):
     """The least that a check has to say: its words, its lines, and the changed states of a draw.
 
-    A state is compared with the trained network at the stage that it is called after. Optional: `same_noise = True` where
-    changed states have the reference's noise stream (then nothing but the change differs, and no change is 1); `stages`,
-    names in the order of their index, by default those of the lines; `method(m)`; `measures`.
+    A state is compared with the trained network at the stage that it is called after. Optional: `ceiling = "one"` where a
+    changed state differs from the reference in what the check changes and in nothing else, noise included (give it
+    `stream=REFERENCE_STREAM`): no change is then 1, otherwise the trained network is explained again under other noise;
+    `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
+    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `method(m)`;
+    `measures`; `test`.
     """
 
     name: str
@@ -309,8 +315,11 @@ class Completed:
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
         own = self.simple.changed(ground, chunk, draw)
-        states = [_named(s, self._state(draw, s.name), self.same_noise) for s in own]
-        return states if self.same_noise or draw else [*states, again(self.name)]
+        states = [
+            replace(s, name=self._state(draw, s.name), shown="" if draw else s.shown or s.name)
+            for s in own
+        ]
+        return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Compare every stage with the trained network, and the trained network with itself under other noise."""
@@ -319,7 +328,7 @@ class Completed:
             for s in self.stages
         ]
         own = Pair(REFERENCE_STAGE, 0, 0, TRAINED, again(self.name).name)
-        return found if self.same_noise or draw else [*found, own]
+        return found if self.is_exact or draw else [*found, own]
 
     def method(self, method: Method) -> Method:
         """Return the method, or what the check puts around it."""
@@ -331,9 +340,9 @@ class Completed:
         return {"check": self.simple}
 
     @property
-    def same_noise(self) -> bool:
-        """Whether changed states have the reference's noise."""
-        return bool(getattr(self.simple, "same_noise", False))
+    def is_exact(self) -> bool:
+        """Whether no change is 1, without a run."""
+        return getattr(self.simple, "ceiling", "measured") == "one"
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
@@ -347,17 +356,3 @@ def trained() -> State:
 def again(check: str) -> State:
     """Return the trained network under other noise, which methods that draw noise are asked for: the ceiling."""
     return State(f"{check} 0/{REFERENCE_STAGE}", asks="stochastic")
-
-
-def _named(state: State, name: str, same_noise: bool) -> State:
-    stream = REFERENCE_STREAM if same_noise else state.stream
-    return State(
-        name,
-        state.weights,
-        state.targets,
-        state.inputs,
-        stream,
-        state.asks,
-        state.is_watched,
-        state.shown or state.name,
-    )

@@ -8,8 +8,12 @@ from typing import Any, Final
 
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
+from salsanity.checks.entropy import EntropyChange
 from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.repeat import Repetition
+from salsanity.checks.shift import InputShift
+from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
 from salsanity.models.load import load_symbol
 from salsanity.options import from_mapping, identity_of, options_of
@@ -17,11 +21,20 @@ from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
 from salsanity.registry import parse_call
 
 BUILT_IN: Final[Mapping[str, type]] = {
-    kind.name: kind for kind in (Cascade, LabelTest, ClassChange)
+    kind.name: kind
+    for kind in (
+        Cascade,
+        LabelTest,
+        ClassChange,
+        Repetition,
+        InputShift,
+        SmoothCascade,
+        EntropyChange,
+    )
 }
 """By name, in the order in which they are listed."""
 
-CHEAP: Final = ("cascade", "class")
+CHEAP: Final = ("cascade", "class", "repeat", "shift")
 """`all-cheap`: what needs one network and no training."""
 
 ALL_CHEAP: Final = "all-cheap"
@@ -81,9 +94,13 @@ def settled(check: Any, ground: Ground) -> Settled:
     """
     if isinstance(check, OnNetwork):
         return check.on(ground)
-    settings = identity_of(check) if is_dataclass(check) else {}
-    init = getattr(check, "test", "retained")
-    return Settled(Completed(check, ground.draws), settings=settings, test=init)
+    draws = int(getattr(check, "draws", ground.draws))
+    return Settled(
+        Completed(check, draws),
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=draws == 1 and hasattr(check, "draws"),
+    )
 
 
 def _as_check(value: Any, words: str) -> Any:

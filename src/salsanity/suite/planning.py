@@ -118,13 +118,15 @@ class Costs:
         """Count a unit's changed states, its ceilings, and the references that no unit before it explained."""
         every, noisy = self._shared(unit)
         asked = {*unit.stages, REFERENCE_STAGE}
-        pairs = [p for p in self.checks[unit.check].pairs(unit.draw) if p.stage in asked]
+        check = self.checks[unit.check]
+        pairs = [p for p in check.pairs(unit.draw) if p.stage in asked]
         references = {self._place(unit, pair.reference) for pair in pairs} - explained
         explained |= references
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
         states = len(changed | references)
-        return (every * states + noisy * len(ceilings)) * len(unit.images)
+        once = every * states + noisy * len(ceilings)
+        return once * int(getattr(check, "copies", 1)) * len(unit.images)
 
     def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
         """Name a reference: the trained network's maps serve every check."""

@@ -166,10 +166,15 @@ def prepare_run(asked: Asked) -> Run:
         reader,
         accuracy,
         speed,
-        (*_notes(asked, index, allowed, some, targets), *(n for c in checks for n in c.notes)),
+        (*_notes(asked, index, allowed, some, targets), *_told(checks)),
         max(images, asked.recorded("recorded_images", []), key=len),
         pool_size,
     )
+
+
+def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
+    """Return what the checks say, each sentence once."""
+    return tuple(dict.fromkeys(note for check in checks for note in check.notes))
 
 
 def _ground(asked: Asked, pool: Tensor) -> Ground:

@@ -1,6 +1,6 @@
 """stub"""
 
-from salsanity.suite.prints import print_of
+from salsanity.suite.prints import print_of  # noqa
 from salsanity.records import digest
 
 
