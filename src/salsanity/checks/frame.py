@@ -70,13 +70,17 @@ class State:
 @final
 @dataclass(frozen=True)
 class Pair:
-    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table."""
+    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table.
+
+    `has_chance`: whether what chance gives is measured too.
+    """
 
     stage: str
     index: int
     draw: int
     reference: str
     changed: str
+    has_chance: bool = True
 
 
 @final
@@ -139,7 +143,7 @@ class Check(Protocol):
 
     @property
     def measures(self) -> tuple[Any, ...]:
-        """Statistics that are measured in place of the run's similarities; none: the similarities."""
+        """Statistics, or similarities, that are measured in place of the run's similarities; none: those."""
 
     def asked_stages(self, draw: int, *, is_shown: bool) -> tuple[str, ...]:
         """Return the stages that a unit computes; `is_shown`: its images stand in the figures."""

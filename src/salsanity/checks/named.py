@@ -9,6 +9,7 @@ from typing import Any, Final
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
 from salsanity.checks.entropy import EntropyChange
+from salsanity.checks.exchange import Exchange
 from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
 from salsanity.checks.labels import LabelTest
 from salsanity.checks.repeat import Repetition
@@ -30,6 +31,7 @@ BUILT_IN: Final[Mapping[str, type]] = {
         InputShift,
         SmoothCascade,
         EntropyChange,
+        Exchange,
     )
 }
 """By name, in the order in which they are listed."""

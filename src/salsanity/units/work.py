@@ -158,6 +158,16 @@ class Unit:
         if self.key.draw == 0 and references:
             self._sure_ceilings(self._ceiling_of(pairs, references))
 
+    @property
+    def is_statistic(self) -> bool:
+        """Whether numbers of single maps are measured, and no likeness of two."""
+        return any(hasattr(measure, "measure") for measure in self.check.measures)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that the check looks at: usually both."""
+        return tuple(getattr(self.check, "views", VIEWS))
+
     def _pairs(self) -> list[Pair]:
         asked = {*self.key.stages, REFERENCE_STAGE}
         return [pair for pair in self.check.pairs(self.key.draw) if pair.stage in asked]
@@ -240,10 +250,10 @@ class Unit:
         return torch.cat(parts)
 
     def _prepared(self, maps: StateMaps, references: Mapping[str, Reference] | None) -> Features:
-        if self.check.measures:
+        if self.is_statistic:
             return _measured(maps.maps, self)
         first = next(iter(references.values()), None) if references else None
-        return prepare(maps.maps, self.similarities, first)
+        return prepare(maps.maps, self.similarities, first, views=self.views)
 
     def _compare(self, pair: Pair, reference: Reference, changed: Features) -> None:
         """Write the rows of one pair; only methods that the changed state was asked for."""
@@ -254,7 +264,7 @@ class Unit:
     def _compared(
         self, pair: Pair, cell: tuple[str, str, str], reference: Reference, features: Prepared
     ) -> tuple[list[float], list[float], list[str | None]]:
-        if self.check.measures:
+        if self.is_statistic:
             nothing = [float("nan")] * len(features.reasons)
             return list(features.features), nothing, list(features.reasons)
         similarity = self._similarity(cell[2])
@@ -263,8 +273,9 @@ class Unit:
             self.again.add(cell)
             found = compare(similarity, prepared, features, None)
             return found.values, self._likeness(reference, cell), found.reasons
+        partners = self.partners if pair.has_chance else None
         most = self.worker.tools.partners
-        result = compare(similarity, prepared, features, self.partners, most=most)
+        result = compare(similarity, prepared, features, partners, most=most)
         return result.values, result.chances, result.reasons
 
     def _likeness(self, reference: Reference, cell: tuple[str, str, str]) -> list[float]:
@@ -287,7 +298,7 @@ class Unit:
         for cell, prepared in reference.features.items():
             if cell in self.again:
                 continue
-            if self.check.measures:
+            if self.is_statistic:
                 values, reasons = list(prepared.features), list(prepared.reasons)
                 chances = [float("nan")] * len(values)
             else:
@@ -339,7 +350,7 @@ def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:
     """Measure statistics: the features of a cell are then its numbers."""
     found: Features = {}
     for method, explained in maps.items():
-        for name in VIEWS:
+        for name in unit.views:
             for statistic in unit.check.measures:
                 found[method, name, statistic.name] = _statistic(explained, name, statistic)
     return found
