@@ -12,6 +12,7 @@ from salsanity.checks.entropy import EntropyChange
 from salsanity.checks.exchange import Exchange
 from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.reparametrise import Reparametrisation
 from salsanity.checks.repeat import Repetition
 from salsanity.checks.shift import InputShift
 from salsanity.checks.smooth_cascade import SmoothCascade
@@ -29,6 +30,7 @@ BUILT_IN: Final[Mapping[str, type]] = {
         ClassChange,
         Repetition,
         InputShift,
+        Reparametrisation,
         SmoothCascade,
         EntropyChange,
         Exchange,
@@ -36,7 +38,7 @@ BUILT_IN: Final[Mapping[str, type]] = {
 }
 """By name, in the order in which they are listed."""
 
-CHEAP: Final = ("cascade", "class", "repeat", "shift")
+CHEAP: Final = ("cascade", "class", "repeat", "shift", "reparametrise")
 """`all-cheap`: what needs one network and no training."""
 
 ALL_CHEAP: Final = "all-cheap"
@@ -66,6 +68,16 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
     return made
 
 
+def optional_of(names: Any) -> frozenset[str]:
+    """Return the checks that only `all-cheap` asked for: they are left out where a network does not admit them."""
+    asked = names if isinstance(names, list | tuple) else [names]
+    return (
+        frozenset(CHEAP) - {n for n in asked if isinstance(n, str)}
+        if ALL_CHEAP in asked
+        else frozenset()
+    )
+
+
 def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
     """Return the check that `spec` names or is; `options`: of any check, of which it takes its own.
 
@@ -92,10 +104,13 @@ def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
 def settled(check: Any, ground: Ground) -> Settled:
     """Return the check on its network, completed by what a simple one leaves out.
 
-    Raises `UsageError` where a check of the user's raises.
+    Raises `UsageError` where the check is not defined for the network.
     """
     if isinstance(check, OnNetwork):
         return check.on(ground)
+    fits = getattr(check, "fits", None)
+    if fits is not None:
+        fits(ground)
     draws = int(getattr(check, "draws", ground.draws))
     return Settled(
         Completed(check, draws),

@@ -45,6 +45,7 @@ def run(
 
     Raises `UsageError` for bad input, with what to do.
     """
+    from salsanity.checks.named import optional_of
     from salsanity.suite.opening import narrator_for, source_of
     from salsanity.suite.run import Request, run_checks
     from salsanity.suite.subject import Subject
@@ -63,6 +64,7 @@ def run(
         similarities,
         None if out is None else Path(out),
         labels,
+        optional=optional_of(check),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
 

@@ -52,7 +52,8 @@ class Request:
 
     `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not
     admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the
-    source, in place of its own. `train`: for checks that train networks.
+    source, in place of its own. `train`: for checks that train networks. `optional`: names of checks that are left out,
+    with a note, where they are not defined for the network.
     """
 
     checks: tuple[Any, ...]
@@ -64,6 +65,7 @@ class Request:
     out: Path | None = None
     labels: Sequence[int] | None = None
     train: ImageSource | None = None
+    optional: frozenset[str] = frozenset()
 
 
 @torch.inference_mode(mode=False)
@@ -108,6 +110,7 @@ def run_checks(
             old,
             request.methods is not None,
             request.labels,
+            request.optional,
         )
         _execute(_prepared(asked, narrator), narrator, runs_on)
     return Result(folder)
