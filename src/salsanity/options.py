@@ -109,9 +109,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _is_within(value: float, facts: Option) -> bool:
-    above = facts.least is None or (
-        value > facts.least if facts.is_open else value >= facts.least
-    )
+    above = facts.least is None or (value > facts.least if facts.is_open else value >= facts.least)
     below = facts.most is None or (value < facts.most if facts.is_open else value <= facts.most)
     return above and below
 
