@@ -19,7 +19,7 @@ from salsanity.models.network import lay_out, prepare
 from salsanity.randomizers.draw import draw_named
 from salsanity.seeds import seed_for
 
-PARTNERS = Rules(partners=1, only_alive=False)
+PARTNERS = Rules(partners=3, only_alive=True)
 """How chance is made: the changed map of the next image of the group, alive or not."""
 
 METHODS = (
