@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, final
 
 from salsanity.records import Line, Outcome
 from salsanity.verdicts import words
-from salsanity.verdicts.intervals import ALPHA, Interval, holm
+from salsanity.verdicts.intervals import ALPHA, ROUNDING, Interval, holm
 from salsanity.verdicts.retained import LEAST_RANGE, Retained
 from salsanity.verdicts.settle import more_needed
 
@@ -83,7 +83,7 @@ class Answer:
     def unmoved(self) -> bool:
         """The map after the intervention is as like the reference as the ceiling is."""
         r = self.retained
-        return self.speaks and r.A >= LEAST_CEILING and r.S >= r.A - NOTHING
+        return self.speaks and r.A >= LEAST_CEILING and r.S >= r.A - NOTHING - ROUNDING
 
     @property
     def is_same(self) -> bool | None:
