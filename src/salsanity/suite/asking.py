@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from salsanity import registry
+from salsanity.checks.named import checks_named, lacking
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
 from salsanity.narrator import Narrator
+from salsanity.options import options_of
 from salsanity.records import CONTROLS, digest
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.upgrade import upgraded
@@ -23,6 +25,27 @@ from salsanity.units.spec import RunSpec, differing
 CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
 """Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
+
+
+def asked(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[tuple[Any, ...], RunSpec]:
+    """Return the checks that are named or given, and the run's options, out of options for both.
+
+    Raises `UsageError` for an unknown check, and `SpecError` for an option that neither the run nor a check has.
+    """
+    own = {k: v for k, v in options.items() if k in options_of(RunSpec)}
+    checks = checks_named(names, {k: v for k, v in options.items() if k not in own})
+    for check in checks:
+        refuse_lacking(check, own)
+    return checks, RunSpec.from_mapping(own)
+
+
+def refuse_lacking(check: Any, given: Mapping[str, Any]) -> None:
+    """Refuse options of a run that the check does not have; the class that it explains may be repeated."""
+    fixed = getattr(check, "target", None)
+    for name in lacking(check):
+        if name in given and (name != "target" or given[name] != fixed):
+            why = "its columns are no draws" if name != "target" else f"it explains {fixed}"
+            raise SpecError(f"{check.name} has no option {name}: {why}; leave it out")
 
 
 def methods_of(
