@@ -246,7 +246,9 @@ class RandomisedWeights:
         return with_batchnorm(network, drawn, self.asked.batchnorm, layers=layers, images=images)
 
     def _drawn(self, ground: Ground, draw: int) -> Weights:
-        kept: dict[int, Weights] = ground.memory.setdefault(self.name, {})
+        asked = self.asked
+        place = (self.draw.name, asked.init_sd, asked.init_bias, asked.keep)
+        kept: dict[int, Weights] = ground.memory.setdefault(place, {})
         if draw not in kept:
             fresh = _on(ground.network, self.draw(ground.network, draw_seed(ground.seed, draw)))
             while len(kept) >= max(1, KEEP_BYTES // max(1, _bytes_of(fresh))):

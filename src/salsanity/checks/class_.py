@@ -1,4 +1,5 @@
-"""Another class explained (Sixt, Granz and Landgraf, ICML 2020; Rebuffi et al., CVPR 2020): does the map notice which class is asked for?"""
+"""Another class explained (Sixt, Granz and Landgraf, ICML 2020; Rebuffi et al., CVPR 2020): does the map notice which
+class is asked for?"""
 
 from __future__ import annotations
 

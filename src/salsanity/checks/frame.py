@@ -1,15 +1,15 @@
 """The frame: a check says which states of a network to compare with which, and what must come of it.
 
-A *state* is one situation in which every method is asked: weights put in, targets explained, a map of inputs. A *pair* names two
-states whose maps are compared, at a *stage* of a draw; pairs of stage `self` give the ceiling. A *line* says at which
-stage how much must change, or must stay (`salsanity.records.Line`). Everything else (passes, similarities, chance, intervals, verdicts,
-pages) is the same for every check.
+A *state* is one situation in which every method is asked: weights put in, targets explained, a map of inputs. A *pair*
+names two states whose maps are compared, at a *stage* of a draw; pairs of stage `self` give the ceiling. A *line* says at
+which stage how much must change, or must stay (`salsanity.records.Line`). Everything else (passes, similarities, chance,
+intervals, verdicts, pages) is the same for every check.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -36,8 +36,8 @@ TRAINED: Final = "trained"
 class InputMap:
     """What methods are given in place of the images, what stands before the network, and how maps come back.
 
-    `there`: images (B, ...) to what methods are given. `before`: put before the network, whatever it is given. `back`: maps of what was
-    given to maps of the images. None: nothing. Noise and identity stay those of the images.
+    `there`: images (B, ...) to what methods are given. `before`: put before the network, whatever it is given. `back`:
+    maps of what was given to maps of the images. None: nothing. Noise and identity stay those of the images.
     """
 
     there: Callable[[Tensor], Tensor]
@@ -50,16 +50,17 @@ class InputMap:
 class State:
     """One situation in which methods are asked.
 
-    `weights`: put into the network (layer -> tensor name -> values). `targets`: classes explained (B,); None: those of the run;
-    `own`: what the network in this state predicts. `stream`: of noise. `asks` `stochastic`: only methods that draw noise, as for a ceiling.
-    `is_watched`: whether the logits must still tell images apart. `shown`: the name under which maps are kept for the
-    figures; empty: not kept.
+    `weights`: put into the network (layer -> tensor name -> values). `targets`: classes explained (B,); None: those of
+    the run; `own`: what the network in this state predicts. `stream`: of noise. `asks` `stochastic`: only methods that
+    draw noise, as for a ceiling. `is_watched`: whether the logits must still tell images apart. `shown`: the name under
+    which maps are kept for the figures; empty: not kept.
     """
 
     name: str
     weights: Weights = field(default_factory=dict)
     targets: Tensor | Literal["own"] | None = None
-    inputs: InputMap | None = None
+    inputs: InputMap | tuple[InputMap, ...] | None = None
+    """Of several, maps are the mean."""
     stream: int = CHANGED_STREAM
     asks: Literal["all", "stochastic"] = "all"
     is_watched: bool = False
@@ -69,13 +70,17 @@ class State:
 @final
 @dataclass(frozen=True)
 class Pair:
-    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table."""
+    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table.
+
+    `has_chance`: whether what chance gives is measured too.
+    """
 
     stage: str
     index: int
     draw: int
     reference: str
     changed: str
+    has_chance: bool = True
 
 
 @final
@@ -93,9 +98,9 @@ class Chunk:
 class Ground:
     """What a check stands on: the trained network, the seed, and the run's images.
 
-    `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`, `label` or
-    `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check keeps
-    between units of one process.
+    `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`,
+    `label` or `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check
+    keeps between units of one process.
     """
 
     network: Network
@@ -138,7 +143,7 @@ class Check(Protocol):
 
     @property
     def measures(self) -> tuple[Any, ...]:
-        """Statistics that are measured in place of the run's similarities; none: the similarities."""
+        """Statistics, or similarities, that are measured in place of the run's similarities; none: those."""
 
     def asked_stages(self, draw: int, *, is_shown: bool) -> tuple[str, ...]:
         """Return the stages that a unit computes; `is_shown`: its images stand in the figures."""
@@ -158,7 +163,8 @@ class Check(Protocol):
         """Return what stands for a method in this check: usually the method."""
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return values that tell two checks apart whose scores may differ; objects of any kind, printed by the unit's identity."""
+        """Return values that tell two checks apart whose scores may differ; objects of any kind, printed by the unit's
+        identity."""
 
 
 @final
@@ -181,6 +187,7 @@ class Settled:
     init: str | None = None
     never_pass: str = ""
     test: str = "retained"
+    is_fixed: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of spec.json."""
@@ -203,6 +210,7 @@ class Settled:
             facts=self.facts,
             never_pass=self.never_pass,
             test=self.test,
+            is_fixed=self.is_fixed,
             settings=self.settings,
         )
 
@@ -241,9 +249,12 @@ class BringsNetwork(Protocol):
 class SimpleCheck(Protocol):
     """The least that a check has to say: its words, its lines, and the changed states of a draw.
 
-    A state is compared with the trained network at the stage that it is called after. Optional: `same_noise = True` where changed
-    states have the reference's noise stream (then nothing but the change differs, and no change is 1); `stages`, names in the order of
-    their index, by default those of the lines; `method(m)`; `measures`.
+    A state is compared with the trained network at the stage that it is called after. Optional: `ceiling = "one"` where a
+    changed state differs from the reference in what the check changes and in nothing else, noise included (give it
+    `stream=REFERENCE_STREAM`): no change is then 1, otherwise the trained network is explained again under other noise;
+    `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
+    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `method(m)`;
+    `measures`; `test`.
     """
 
     name: str
@@ -308,8 +319,11 @@ class Completed:
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
         own = self.simple.changed(ground, chunk, draw)
-        states = [_named(s, self._state(draw, s.name), self.same_noise) for s in own]
-        return states if self.same_noise or draw else [*states, again(self.name)]
+        states = [
+            replace(s, name=self._state(draw, s.name), shown="" if draw else s.shown or s.name)
+            for s in own
+        ]
+        return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Compare every stage with the trained network, and the trained network with itself under other noise."""
@@ -318,7 +332,7 @@ class Completed:
             for s in self.stages
         ]
         own = Pair(REFERENCE_STAGE, 0, 0, TRAINED, again(self.name).name)
-        return found if self.same_noise or draw else [*found, own]
+        return found if self.is_exact or draw else [*found, own]
 
     def method(self, method: Method) -> Method:
         """Return the method, or what the check puts around it."""
@@ -330,9 +344,9 @@ class Completed:
         return {"check": self.simple}
 
     @property
-    def same_noise(self) -> bool:
-        """Whether changed states have the reference's noise."""
-        return bool(getattr(self.simple, "same_noise", False))
+    def is_exact(self) -> bool:
+        """Whether no change is 1, without a run."""
+        return getattr(self.simple, "ceiling", "measured") == "one"
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
@@ -346,17 +360,3 @@ def trained() -> State:
 def again(check: str) -> State:
     """Return the trained network under other noise, which methods that draw noise are asked for: the ceiling."""
     return State(f"{check} 0/{REFERENCE_STAGE}", asks="stochastic")
-
-
-def _named(state: State, name: str, same_noise: bool) -> State:
-    stream = REFERENCE_STREAM if same_noise else state.stream
-    return State(
-        name,
-        state.weights,
-        state.targets,
-        state.inputs,
-        stream,
-        state.asks,
-        state.is_watched,
-        state.shown or state.name,
-    )

@@ -8,8 +8,14 @@ from typing import Any, Final
 
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
+from salsanity.checks.entropy import EntropyChange
+from salsanity.checks.exchange import Exchange
 from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.reparametrise import Reparametrisation
+from salsanity.checks.repeat import Repetition
+from salsanity.checks.shift import InputShift
+from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
 from salsanity.models.load import load_symbol
 from salsanity.options import from_mapping, identity_of, options_of
@@ -17,11 +23,22 @@ from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
 from salsanity.registry import parse_call
 
 BUILT_IN: Final[Mapping[str, Any]] = {
-    kind.name: kind for kind in (Cascade, LabelTest, ClassChange)
+    kind.name: kind
+    for kind in (
+        Cascade,
+        LabelTest,
+        ClassChange,
+        Repetition,
+        InputShift,
+        Reparametrisation,
+        SmoothCascade,
+        EntropyChange,
+        Exchange,
+    )
 }
 """By name, in the order in which they are listed."""
 
-CHEAP: Final = ("cascade", "class")
+CHEAP: Final = ("cascade", "class", "repeat", "shift", "reparametrise")
 """`all-cheap`: what needs one network and no training."""
 
 ALL_CHEAP: Final = "all-cheap"
@@ -57,10 +74,25 @@ def kinds_named(names: Sequence[Any]) -> dict[str, type]:
     return {target: BUILT_IN[target] for target in targets if target in BUILT_IN}
 
 
-def lacking(check: Any) -> tuple[str, ...]:
+def lacking(check: Any) -> frozenset[str]:
     """Name the options of every run that a check, or a class of checks, does not have."""
-    draws = () if getattr(check, "has_draws", True) else ("draws", "until_decided")
-    return (*draws, *(("target",) if getattr(check, "target", None) is not None else ()))
+    has_draws = bool(getattr(check, "has_draws", True))
+    lacks = {
+        "draws": not has_draws or getattr(check, "draws", None) is not None,
+        "until_decided": not has_draws,
+        "target": getattr(check, "target", None) is not None,
+    }
+    return frozenset(name for name, is_lacking in lacks.items() if is_lacking)
+
+
+def optional_of(names: Any) -> frozenset[str]:
+    """Return the checks that only `all-cheap` asked for: they are left out where a network does not admit them."""
+    asked = names if isinstance(names, list | tuple) else [names]
+    return (
+        frozenset(CHEAP) - {n for n in asked if isinstance(n, str)}
+        if ALL_CHEAP in asked
+        else frozenset()
+    )
 
 
 def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
@@ -89,13 +121,20 @@ def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
 def settled(check: Any, ground: Ground) -> Settled:
     """Return the check on its network, completed by what a simple one leaves out.
 
-    Raises `UsageError` where a check of the user's raises.
+    Raises `UsageError` where the check is not defined for the network.
     """
     if isinstance(check, OnNetwork):
         return check.on(ground)
-    settings = identity_of(check) if is_dataclass(check) else {}
-    init = getattr(check, "test", "retained")
-    return Settled(Completed(check, ground.draws), settings=settings, test=init)
+    fits = getattr(check, "fits", None)
+    if fits is not None:
+        fits(ground)
+    draws = int(getattr(check, "draws", ground.draws))
+    return Settled(
+        Completed(check, draws),
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=draws == 1 and hasattr(check, "draws"),
+    )
 
 
 def _spread(names: Sequence[Any]) -> list[Any]:
@@ -130,5 +169,6 @@ __all__ = [
     "checks_named",
     "kinds_named",
     "lacking",
+    "optional_of",
     "settled",
 ]

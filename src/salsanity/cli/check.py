@@ -90,6 +90,7 @@ def _request(given: Given, asked: Wanted, say: Callable[[str], None]) -> Request
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
         similarities=asked.wishes.similarity or usual,
         out=asked.wishes.out,
+        optional=asked.optional,
     )
 
 

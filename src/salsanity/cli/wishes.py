@@ -122,6 +122,8 @@ class Wanted:
     checks: tuple[Any, ...]
     spec: RunSpec
     wishes: Wishes
+    optional: frozenset[str]
+    """Checks that are left out where the network does not admit them."""
 
 
 def shared_groups(*, own: Sequence[str]) -> tuple[Group, ...]:
@@ -147,18 +149,14 @@ def wanted(
 
     Of a preset, what neither the run nor its checks have is left out. Raises `UsageError` for what does not fit.
     """
-    from salsanity.checks.named import DEFAULT, kinds_named
+    from salsanity.checks.named import DEFAULT, optional_of
     from salsanity.suite.asking import asked
-    from salsanity.units.spec import RunSpec
 
-    said = {**_from_file(given), **given.shared}
-    said = split_lists(said, given.groups)
+    said = split_lists({**_from_file(given), **given.shared}, given.groups)
     names = checks or from_mapping(Choice, _taken(said, Choice)).check or (DEFAULT,)
     wishes = from_mapping(Wishes, _taken(said, Wishes))
-    owned = {n for k in (RunSpec, *kinds_named(names).values()) for n in options_of(k)}
-    usual = {name: value for name, value in (preset or {}).items() if name in owned}
-    found, spec = asked(names, {**usual, **said})
-    return Wanted(found, spec, wishes)
+    found, spec = asked(names, said, usual=preset)
+    return Wanted(found, spec, wishes, optional_of(names))
 
 
 def _taken(said: dict[str, Any], kind: type) -> dict[str, Any]:

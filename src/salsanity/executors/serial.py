@@ -38,8 +38,8 @@ class Executor(Protocol):
     def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
         """Yield every unit with its result, or with the failure that spoiled it alone.
 
-        Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick` may be told of
-        evaluations while a unit is computed, in this process; results alone are enough.
+        Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick`
+        may be told of evaluations while a unit is computed, in this process; results alone are enough.
         """
 
 

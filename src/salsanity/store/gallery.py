@@ -19,7 +19,8 @@ from salsanity.store.directory import replacing
 class Gallery:
     """Adds the pictures of finished units to the files in `folder`.
 
-    `facts`: per image id, the metadata of its file (name, target, label). `photo`: gives the picture of an image, (C, H, W) in [0, 1].
+    `facts`: per image id, the metadata of its file (name, target, label). `photo`: gives the picture of an image, (C, H,
+    W) in [0, 1].
     """
 
     folder: Path

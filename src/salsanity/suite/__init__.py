@@ -34,16 +34,18 @@ def run(
 ) -> Result:
     """Run any check, or several, on a trained classifier.
 
-    `check`: a name (`cascade`, `class`, `all-cheap`, `file.py:Check`), a check, or a list of them. `model`: returns logits (N, classes);
-    it is copied and never touched. `images`: a tensor (N, C, H, W) as the network takes it, `(images, labels)`, a map-style data set, or
-    the path of a folder. `targets`: the classes to explain (N,); by default those that the network predicts. `make_model`: builds a fresh
-    network, for the initialiser `fresh`. `methods`: names, callables `(model, inputs, targets) -> maps`, or `Method` objects;
-    by default the paper's. `out`: the run folder; giving it again continues or extends the run. `executor`: what runs the units of work,
-    an object or the name of a plug-in; by default this process. `class_names`: by index, for the figures. `options`: fields of
-    `RunSpec`, and options of the checks.
+    `check`: a name (`cascade`, `class`, `all-cheap`, `file.py:Check`), a check, or a list of them. `model`: returns
+    logits (N, classes); it is copied and never touched. `images`: a tensor (N, C, H, W) as the network takes it,
+    `(images, labels)`, a map-style data set, or the path of a folder. `targets`: the classes to explain (N,); by default
+    those that the network predicts. `make_model`: builds a fresh network, for the initialiser `fresh`. `methods`: names,
+    callables `(model, inputs, targets) -> maps`, or `Method` objects; by default the paper's. `out`: the run folder;
+    giving it again continues or extends the run. `executor`: what runs the units of work, an object or the name of a
+    plug-in; by default this process. `class_names`: by index, for the figures. `options`: fields of `RunSpec`, and
+    options of the checks.
 
     Raises `UsageError` for bad input, with what to do.
     """
+    from salsanity.checks.named import optional_of
     from salsanity.suite.asking import asked
     from salsanity.suite.opening import narrator_for, source_of
     from salsanity.suite.run import Request, run_checks
@@ -63,6 +65,7 @@ def run(
         similarities,
         None if out is None else Path(out),
         labels,
+        optional=optional_of(check),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
 
@@ -96,8 +99,9 @@ def data_randomization_test(
     """Run the data randomisation test: networks on true labels against networks on permuted ones.
 
     `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled data set; `train` may
-    be None where `true` and `permuted` hold trained networks. `training`: a `TrainingSettings`. `options`: `networks` (how many of each
-    kind are trained), `train_images`, `threshold`, and fields of `RunSpec` such as `seed` or `max_images`.
+    be None where `true` and `permuted` hold trained networks. `training`: a `TrainingSettings`. `options`: `networks`
+    (how many of each kind are trained), `train_images`, `threshold`, and fields of `RunSpec` such as `seed` or
+    `max_images`.
 
     Raises `TrainingError` where a network cannot fit its labels, `UsageError` for bad input. Source: Adebayo et al. (2018),
     section 3.2.

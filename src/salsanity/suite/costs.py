@@ -22,8 +22,8 @@ def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wante
         return
     if len(missing) < wanted:
         narrator.say(f"Continuing: {wanted - len(missing)} of {wanted} units are already there.")
-    counted = Costs(run)
-    passes, maps = sum(map(counted.passes, missing)), maps_of(missing)
+    counted = Costs(run, missing)
+    passes, maps = counted.total, maps_of(missing)
     some = run.reader.read(run.ids[:4])
     comparison_seconds(some, run.tools.similarities)
     each = comparison_seconds(some, run.tools.similarities)
@@ -34,16 +34,15 @@ def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wante
         f"compare at {each * 1e3:.2g} ms: {_about(seconds)}."
     )
     if len(run.settled) > 1:
-        narrator.say(_by_check(run, counted, missing))
+        narrator.say(_by_check(run, counted))
     if seconds > WORTH_ADVICE:
         narrator.say(_cheaper(run))
 
 
-def _by_check(run: Run, counted: Costs, missing: Sequence[UnitKey]) -> str:
-    passes = {
-        s.check.name: sum(counted.passes(u) for u in missing if u.check == s.check.name)
-        for s in run.settled
-    }
+def _by_check(run: Run, counted: Costs) -> str:
+    passes = dict.fromkeys((settled.check.name for settled in run.settled), 0)
+    for unit, amount in counted.passes.items():
+        passes[unit.check] += amount
     told = (f"{name} {n:,} ({n * run.speed.seconds:.0f} s)" for name, n in passes.items())
     return f"Passes by check: {', '.join(told)}."
 

@@ -21,8 +21,8 @@ from salsanity.units.job import lots_of
 class Progress:
     """Moves the bar: by what an executor ticks while a unit runs, and by the rest of a unit once it is done."""
 
-    def __init__(self, run: Run, narrator: Narrator) -> None:
-        self.narrator, self.costs = narrator, Costs(run)
+    def __init__(self, costs: Costs, narrator: Narrator) -> None:
+        self.narrator, self.costs = narrator, costs
         self.ticked = 0.0
 
     def tick(self, amount: int) -> None:
@@ -32,7 +32,7 @@ class Progress:
 
     def done(self, unit: UnitKey) -> None:
         """Take note that a unit is done."""
-        self.narrator.advance(max(0.0, self.costs.passes(unit) - self.ticked))
+        self.narrator.advance(max(0.0, self.costs.passes[unit] - self.ticked))
         self.ticked = 0.0
 
 
@@ -48,10 +48,11 @@ def execute(
     failed: list[dict[str, Any]] = []
     if not units:
         return failed
-    progress = Progress(run, narrator)
-    narrator.begin("Explaining and comparing", sum(map(progress.costs.passes, units)))
+    lots = lots_of(units)
+    progress = Progress(Costs(run, [unit for lot in lots for unit in lot]), narrator)
+    narrator.begin("Explaining and comparing", progress.costs.total)
     try:
-        for unit, found in executor.run(run.job(), lots_of(units), tick=progress.tick):
+        for unit, found in executor.run(run.job(), lots, tick=progress.tick):
             progress.done(unit)
             if isinstance(found, Failure) and isinstance(found.error, StoreError):
                 raise found.error  # the disk fails every unit alike

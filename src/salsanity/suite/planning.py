@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, final
 
 import torch
 
-from salsanity.checks.frame import Check
+from salsanity.checks.frame import TRAINED, Check
 from salsanity.data.examples import image_id
 from salsanity.methods import Method
-from salsanity.records import UnitKey, digest
+from salsanity.records import REFERENCE_STAGE, UnitKey, digest
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import cost_by_method, shared_cost
 from salsanity.units.identity import method_print, print_of, similarity_print
@@ -96,23 +96,42 @@ def costs(run: Run) -> dict[str, int]:
     return cost_by_method(run.tools, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
 
 
+@final
 class Costs:
-    """Counts the passes of units of a run; what methods cost together is counted once."""
+    """Counts the passes that `units` of a run cost, in their order; what methods cost together is counted once."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, units: Sequence[UnitKey]) -> None:
+        self.checks = {settled.check.name: settled.check for settled in run.settled}
         self.run = run
         self.known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.passes: dict[UnitKey, int] = {}
+        explained: set[object] = set()
+        for unit in units:
+            self.passes[unit] = self._passes(unit, explained)
 
-    def passes(self, unit: UnitKey) -> int:
-        """Count the forward and backward passes of a unit; the first draw of a chunk pays its references."""
-        all_, noisy = self._shared(unit)
-        check = next(s.check for s in self.run.settled if s.check.name == unit.check)
-        pairs = [p for p in check.pairs(unit.draw) if p.stage in {*unit.stages, "self"}]
-        changed = {p.changed for p in pairs if p.stage != "self"}
-        ceilings = {p.changed for p in pairs if p.stage == "self"} - changed
-        references = {p.reference for p in pairs} if unit.draw == 0 else set()
+    @property
+    def total(self) -> int:
+        """Forward and backward passes of all units."""
+        return sum(self.passes.values())
+
+    def _passes(self, unit: UnitKey, explained: set[object]) -> int:
+        """Count a unit's changed states, its ceilings, and the references that no unit before it explained."""
+        every, noisy = self._shared(unit)
+        asked = {*unit.stages, REFERENCE_STAGE}
+        check = self.checks[unit.check]
+        pairs = [p for p in check.pairs(unit.draw) if p.stage in asked]
+        references = {self._place(unit, pair.reference) for pair in pairs} - explained
+        explained |= references
+        changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
+        ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
         states = len(changed | references)
-        return (all_ * states + noisy * len(ceilings)) * len(unit.images)
+        once = every * states + noisy * len(ceilings)
+        return once * int(getattr(check, "copies", 1)) * len(unit.images)
+
+    def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
+        """Name a reference: the trained network's maps serve every check."""
+        owner = "" if reference == TRAINED else unit.check
+        return owner, reference, unit.images, unit.methods
 
     def _shared(self, unit: UnitKey) -> tuple[int, int]:
         names = tuple(name.partition("#")[0] for name in unit.methods)

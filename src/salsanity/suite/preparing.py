@@ -43,8 +43,8 @@ BASELINE_POOL: Final = 64
 class Asked:
     """What a run is about: checks, a network, images, methods and similarities, and the folder's spec.json (or {}).
 
-    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position in the source, in
-    place of the source's own.
+    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position
+    in the source, in place of the source's own.
     """
 
     checks: tuple[Any, ...]
@@ -58,6 +58,7 @@ class Asked:
     old: dict[str, Any]
     is_explicit: bool
     labels: Sequence[int] | None = None
+    optional: frozenset[str] = frozenset()
 
     def recorded(self, name: str, default: Any = None) -> Any:
         """Return a setting of the run in the folder."""
@@ -150,7 +151,7 @@ def prepare_run(asked: Asked) -> Run:
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
     ground = _ground(asked, pool)
-    checks = tuple(_settled(asked, check, ground) for check in asked.checks)
+    checks, left_out = _settled(asked, ground)
     speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
     images = [entry.to_json() for entry in entries]
     return Run(
@@ -166,10 +167,15 @@ def prepare_run(asked: Asked) -> Run:
         reader,
         accuracy,
         speed,
-        (*_notes(asked, index, allowed, some, targets), *(n for c in checks for n in c.notes)),
+        (*_notes(asked, index, allowed, some, targets), *left_out, *_told(checks)),
         max(images, asked.recorded("recorded_images", []), key=len),
         pool_size,
     )
+
+
+def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
+    """Return what the checks say, each sentence once."""
+    return tuple(dict.fromkeys(note for check in checks for note in check.notes))
 
 
 def _ground(asked: Asked, pool: Tensor) -> Ground:
@@ -185,8 +191,18 @@ def _ground(asked: Asked, pool: Tensor) -> Ground:
     )
 
 
-def _settled(asked: Asked, check: Any, ground: Ground) -> Settled:
-    return settled(check, replace(ground, recorded=asked.recorded_check(check.name)))
+def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[str, ...]]:
+    """Return the checks on their network, and what is to be said of optional ones that are not defined for it."""
+    found: list[Settled] = []
+    notes: list[str] = []
+    for check in asked.checks:
+        try:
+            found.append(settled(check, replace(ground, recorded=asked.recorded_check(check.name))))
+        except UsageError as error:
+            if check.name not in asked.optional:
+                raise
+            notes.append(f"Left out the check {check.name}: {error}")
+    return tuple(found), tuple(notes)
 
 
 def _ahead(

@@ -51,9 +51,10 @@ from salsanity.units.spec import RunSpec
 class Request:
     """What a run is asked for.
 
-    `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not admit; a
-    method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the source, in place of
-    its own. `train`: for checks that train networks.
+    `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not
+    admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the
+    source, in place of its own. `train`: for checks that train networks. `optional`: names of checks that are left out,
+    with a note, where they are not defined for the network.
     """
 
     checks: tuple[Any, ...]
@@ -65,6 +66,7 @@ class Request:
     out: Path | None = None
     labels: Sequence[int] | None = None
     train: ImageSource | None = None
+    optional: frozenset[str] = frozenset()
 
 
 @torch.inference_mode(mode=False)
@@ -109,6 +111,7 @@ def run_checks(
             old,
             request.methods is not None,
             request.labels,
+            request.optional,
         )
         _execute(_prepared(asked, narrator), narrator, runs_on)
     return Result(folder)
@@ -127,8 +130,8 @@ def _spec_for(request: Request) -> RunSpec:
     spec, usual = request.spec, RunSpec()
     values = {name: getattr(spec, name) for name in options_of(RunSpec)}
     changed = {name: v for name, v in values.items() if v != getattr(usual, name)}
+    refuse_lacking(request.checks, changed)
     for check in request.checks:
-        refuse_lacking(check, changed)
         spec = replace(spec, target=getattr(check, "target", None) or spec.target)
     return spec
 

@@ -34,9 +34,9 @@ Tick = Callable[[int], None]
 class Job:
     """Everything that a process needs to do units of a run; it holds no console, no writer and no address in memory.
 
-    `model`: the classifier, by value. `checks`: settled ones by name. `entries`: the run's images, in order. `pool`: how many of the
-    first images baselines and checks draw from. `shown`: ids of images whose maps are kept for the figures. A process that
-    prepared the network already keeps it in `here`, which does not travel.
+    `model`: the classifier, by value. `checks`: settled ones by name. `entries`: the run's images, in order. `pool`: how
+    many of the first images baselines and checks draw from. `shown`: ids of images whose maps are kept for the figures. A
+    process that prepared the network already keeps it in `here`, which does not travel.
     """
 
     model: nn.Module
