@@ -111,11 +111,11 @@ class Cascade:
     )
     words: ClassVar[Words] = Words(
         title="Model parameter randomisation test",
-        question="Do the maps change when what the network learned is destroyed?",
+        question="Would these saliency maps look different if the network had forgotten all it learned?",
         caught="its maps hardly depend on what the network learned",
-        uncaught="its maps changed when what was learned was destroyed",
-        use="debugging a network: a map that does not depend on what was learned cannot show what is wrong with it",
-        source="Adebayo et al. (NeurIPS 2018), section 3",
+        uncaught="was not caught",
+        use="debugging a network with its maps",
+        source="Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292",
     )
 
     def __post_init__(self) -> None:

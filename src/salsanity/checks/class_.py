@@ -45,7 +45,7 @@ class ClassChange:
         title="Class sensitivity",
         question="Is it the same map whatever class is asked for?",
         caught="its maps hardly depend on the class that is explained",
-        uncaught="its maps changed with the class that is explained",
+        uncaught="was not caught",
         use="telling why one class and not another: a map that is the same for all classes explains none",
         source="Sixt, Granz and Landgraf (ICML 2020); Rebuffi et al. (CVPR 2020)",
     )

@@ -53,7 +53,7 @@ class Exchange:
         title="Randomisation test proper",
         question="Do the trained network's maps stand out among those of randomised networks?",
         caught="its maps hardly depend on what the network learned",
-        uncaught="its maps of the trained network stand out among those of randomised ones",
+        uncaught="was not caught",
         use="telling a map that depends on what was learned from one that changes as noise does",
         source="Adebayo et al. (NeurIPS 2018), section 3",
         draw=("randomised network", "randomised networks"),

@@ -51,7 +51,7 @@ class Reparametrisation:
         title="Implementation invariance",
         question="Does the map depend on how the function is written down?",
         caught="its maps change with weights that leave the function as it is",
-        uncaught="its maps stayed when the same function was written with other weights",
+        uncaught="was not caught",
         use="comparing networks, or one network before and after export: equal functions should be explained alike",
         source="Sundararajan, Taly and Yan (ICML 2017)",
     )

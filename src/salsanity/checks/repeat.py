@@ -36,7 +36,7 @@ class Repetition:
         title="Repeatability",
         question="Does the method agree with itself when it runs again?",
         caught="its maps do not agree with themselves when it runs again",
-        uncaught="its maps agree with themselves when it runs again",
+        uncaught="was not caught",
         use="comparing images or networks: maps that differ from run to run differ between images for no reason",
         source="Arun et al. (2021)",
     )

@@ -45,7 +45,7 @@ class InputShift:
         title="Input shift",
         question="Does the map depend on where zero is?",
         caught="its maps change with a constant that the network does not notice",
-        uncaught="its maps stayed when a constant was added to the input",
+        uncaught="was not caught",
         use="deployment across preprocessing: the same network on differently normalised images should be explained alike",
         source="Kindermans et al. (arXiv 1711.00867)",
     )

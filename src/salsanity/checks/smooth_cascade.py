@@ -57,7 +57,7 @@ class SmoothCascade:
         title="Smoothed model parameter randomisation test (sMPRT)",
         question="Do smoothed maps change when what the network learned is destroyed?",
         caught="its smoothed maps hardly depend on what the network learned",
-        uncaught="its smoothed maps changed when what was learned was destroyed",
+        uncaught="was not caught",
         use="debugging a network with methods whose single maps are noisy",
         source="Hedström et al. (arXiv 2405.02383)",
     )

@@ -142,14 +142,13 @@ def check_same(
     if not old:
         return
     usual = RunSpec().identity()
-    before = {**usual, **old["settings"]["identity"], "partners": old.get("partners", 1)}
-    changed = differing(before, {**usual, **identity})
+    recorded = {**old["settings"]["identity"], "partners": old.get("partners", 1)}
+    changed = differing({k: recorded.get(k, v) for k, v in usual.items()}, identity)
     for record in old["checks"]:
-        asked = settings.get(record["name"])
-        if asked is not None:
-            # A setting that is newer than the folder had its default there.
-            known = {**asked, **record["settings"]} if record["settings"] else asked
-            changed += [name for name in differing(known, asked) if name not in changed]
+        asked = settings.get(record["name"], {})
+        # A setting that is newer than the folder had its default there.
+        known = {k: record["settings"].get(k, v) for k, v in asked.items()}
+        changed += differing(known, asked)
     if old["data"]["name"] != data:
         changed.append("data")
     if changed:
