@@ -24,7 +24,7 @@ from salsanity.cli.wishes import (
 from salsanity.errors import UsageError
 
 if TYPE_CHECKING:
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
 
 
 def check(given: Given) -> int:
@@ -32,7 +32,7 @@ def check(given: Given) -> int:
     asked = wanted(given, preset=_choices(given))
     check_junit(asked.wishes.junit)
     _refuse_trainers(asked.checks)
-    from salsanity.suite.run import run_checks
+    from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     narrator = TerminalNarrator(terminal())
@@ -73,7 +73,7 @@ def _choices(given: Given) -> Mapping[str, Any]:
 
 def _request(given: Given, asked: Wanted, say: Callable[[str], None]) -> Request:
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
 
     preset, trained = given.of(Preset).preset, given.of(Trained)
     subject, source = opened(

@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from salsanity.checks.label_networks import TrainedNetwork
     from salsanity.suite.result import Result
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
     from salsanity.suite.terminal import TerminalNarrator
     from salsanity.units.spec import RunSpec
 
@@ -23,7 +23,7 @@ def demo(
     ),
 ) -> int:
     """Train a small CNN on handwritten digits and run both tests on it, with all methods."""
-    from salsanity.suite.run import run_checks
+    from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     narrator = TerminalNarrator(terminal())
@@ -95,7 +95,7 @@ def _request(
     from salsanity.data.digits import digits_source
     from salsanity.models.reference import demo_network
     from salsanity.registry import BUILT_IN_METHODS
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
     from salsanity.suite.subject import Subject
 
     source = digits_source("test")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from salsanity.data.examples import ImageSource
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
 
 NAME: Final = "labels"
 
@@ -41,7 +41,7 @@ def labels(given: Given) -> int:
     preset = given.of(Preset).preset
     asked = wanted(given, checks=(NAME,), preset=PAPER_EFFORT if preset else None)
     check_junit(asked.wishes.junit)
-    from salsanity.suite.run import run_checks
+    from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     request = _request(given, asked, preset)
@@ -71,7 +71,7 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
     from salsanity.data.sources import open_data
     from salsanity.models.load import load_model
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
-    from salsanity.suite.run import Request
+    from salsanity.suite.running import Request
     from salsanity.suite.subject import Subject
 
     model, brought = given.of(Builder).model, given.of(Brought)

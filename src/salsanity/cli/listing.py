@@ -14,12 +14,12 @@ def checks() -> int:
     from salsanity.plugins import CHECKS, plugin_names
 
     for name, kind in BUILT_IN.items():
-        typer.echo(f"{name:12}{kind.words.question}")
+        typer.echo(f"{name:16}{kind.words.question}")
         for label in ("needs", "costs"):
-            typer.echo(f"{'':12}{label.capitalize()}: {getattr(kind, label)}.")
+            typer.echo(f"{'':16}{label.capitalize()}: {getattr(kind, label)}.")
     for name in plugin_names(CHECKS):
-        typer.echo(f"{name:12}plug-in")
-    typer.echo(f"\n{ALL_CHEAP:12}{', '.join(CHEAP)}: those that need one network and no training")
+        typer.echo(f"{name:16}plug-in")
+    typer.echo(f"\n{ALL_CHEAP:16}{', '.join(CHEAP)}: those that need one network and no training")
     typer.echo("Also: file.py:Check, and arguments as in cascade(order='independent')")
     return 0
 
