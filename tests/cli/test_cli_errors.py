@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from salsanity.cli.app import run
-from salsanity.suite import judging
-from salsanity.suite import running
+from salsanity.suite import judging, running
 from salsanity.suite.terminal import shown
 
 SUBJECT = Path(__file__).resolve().parent.parent / "stress" / "subject.py"

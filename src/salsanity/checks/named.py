@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Final
 
@@ -83,6 +83,11 @@ def lacking(check: Any) -> frozenset[str]:
         "target": getattr(check, "target", None) is not None,
     }
     return frozenset(name for name, is_lacking in lacks.items() if is_lacking)
+
+
+def lacked_by_all(checks: Iterable[Any]) -> frozenset[str]:
+    """Name the options of every run that none of the checks, or classes of checks, has."""
+    return frozenset.intersection(*map(lacking, checks))
 
 
 def optional_of(names: Any) -> frozenset[str]:
@@ -168,6 +173,7 @@ __all__ = [
     "check_named",
     "checks_named",
     "kinds_named",
+    "lacked_by_all",
     "lacking",
     "optional_of",
     "settled",

@@ -128,10 +128,10 @@ class Wanted:
 
 def shared_groups(*, own: Sequence[str]) -> tuple[Group, ...]:
     """Return what every run and the checks named `own` have; other options are read, so as to be refused."""
-    from salsanity.checks.named import BUILT_IN, lacking
+    from salsanity.checks.named import BUILT_IN, lacked_by_all
     from salsanity.units.spec import RunSpec
 
-    lacked = {name for check in own for name in lacking(BUILT_IN[check])}
+    lacked = lacked_by_all(BUILT_IN[check] for check in own)
     runs = tuple(name for name in options_of(RunSpec) if name not in lacked)
     kinds = {f"The check {name}": (kind, name not in own) for name, kind in BUILT_IN.items()}
     return (

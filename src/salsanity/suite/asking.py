@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from salsanity import registry
-from salsanity.checks.named import checks_named, kinds_named, lacking
+from salsanity.checks.named import checks_named, kinds_named, lacked_by_all
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
@@ -45,11 +45,6 @@ def asked(
     lacked = lacked_by_all(checks)
     own = {k: v for k, v in (usual or {}).items() if k in run and k not in lacked} | own
     return checks, RunSpec.from_mapping(own)
-
-
-def lacked_by_all(checks: Sequence[Any]) -> frozenset[str]:
-    """Name the options of a run that none of the checks has."""
-    return frozenset.intersection(*map(lacking, checks))
 
 
 def refuse_lacking(checks: Sequence[Any], given: Mapping[str, Any]) -> None:
