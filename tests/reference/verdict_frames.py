@@ -1,4 +1,4 @@
-"""Rows of scores for tests, as a run folder has them."""
+"""Rows of scores and records of checks for tests, as a run folder has them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,48 @@ from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
+
+from salsanity.records import CheckRecord, Line, Outcome, Words
+
+WORDS = Words("a title", "a question?", "caught", "uncaught")
+CONTROLS = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
+AFTER_FULL = "after all layers are randomised"
+AFTER_HALF = "after the top half of the network, down to half, is randomised"
+LOWER_BOUND = "with one network on true labels it can FAIL but never PASS"
+
+
+def record_of(*lines: Line, name: str = "cascade", **fields) -> CheckRecord:
+    """A check's record with these lines."""
+    stages = tuple({"name": s, "index": i} for i, s in enumerate(("half", "full"), 1))
+    known = {
+        "words": WORDS,
+        "controls": CONTROLS,
+        "stages": stages,
+        "states": ("trained", "half", "full"),
+        "draws": 8,
+        "measures": ("spearman",),
+        "is_course": True,
+    }
+    return CheckRecord(name=name, lines=lines, **{**known, **fields})
+
+
+def cascade_record(*, half: str | None = "half", d_full=0.2, d_half=0.75, **fields) -> CheckRecord:
+    """The record of the model parameter randomisation test."""
+    lines = [Line("full", "full", d_full, AFTER_FULL, nothing=True)]
+    if half:
+        lines.append(Line("half", half, d_half, AFTER_HALF))
+    return record_of(*lines, **fields)
+
+
+def labels_record(true_networks: int = 2, *, threshold: float = 0.5, **fields) -> CheckRecord:
+    """The record of the data randomisation test."""
+    after = ("permuted", "TP", threshold, "when the training labels are permuted")
+    honest = {"against": "TT", "of": "two honest networks' agreement"}
+    line = Line(*after, nothing=True, **(honest if true_networks > 1 else {"caveat": LOWER_BOUND}))
+    draw = ("pair of networks", "pairs of networks")
+    words = Words("a title", "a question?", "caught", "uncaught", draw=draw)
+    return record_of(line, name="labels", words=words, is_course=False, **fields)
+
 
 COLUMNS = [
     "check",
@@ -30,7 +72,7 @@ def stage_rows(
     method: str = "gradient",
     view: str = "signed",
     similarity: str = "spearman",
-    check: str = "model_randomization",
+    check: str = "cascade",
     stage_index: int = 1,
     reason: str | None = None,
 ) -> pd.DataFrame:
@@ -56,7 +98,7 @@ def ceiling_rows(
     method: str = "gradient",
     view: str = "signed",
     similarity: str = "spearman",
-    check: str = "model_randomization",
+    check: str = "cascade",
 ) -> pd.DataFrame:
     """Rows of stage `self`."""
     A = np.broadcast_to(np.asarray(A, dtype=float), (n,))
@@ -118,7 +160,7 @@ def label_frame(
 ) -> pd.DataFrame:
     """One cell of the data randomisation test: stages `TP` and, with two true networks, `TT`."""
     cell = {"view": view, "similarity": similarity, "method": method}
-    cell["check"] = "data_randomization"
+    cell["check"] = "labels"
     parts = [
         ceiling_rows(np.asarray(mixed).shape[0], A=A, **cell),
         stage_rows(mixed, chance, stage="TP", stage_index=2, reason=reason, **cell),

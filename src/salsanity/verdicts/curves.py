@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
+from salsanity.records import CheckRecord, Line
 from salsanity.verdicts.intervals import ALPHA, interval_of
-from salsanity.verdicts.judge import CHECK
-from salsanity.verdicts.retained import Retained, retained_similarity
-from salsanity.verdicts.table import read_scores
+from salsanity.verdicts.procedures import procedure
+from salsanity.verdicts.table import Place, Scores, read_scores
 
 COLUMNS: Final = (
     "method",
@@ -32,31 +35,41 @@ COLUMNS: Final = (
 )
 
 
-def curves(scores: pd.DataFrame, *, check: str = CHECK, alpha: float = ALPHA) -> pd.DataFrame:
+def curves(scores: pd.DataFrame, record: CheckRecord, *, alpha: float = ALPHA) -> pd.DataFrame:
     """Return one row per method, view, similarity and stage, in the order of the stages.
 
     Columns: `COLUMNS`. `low` and `high` bound R and `S_low` and `S_high` bound S, two-sided at
-    1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1, and in the data
-    randomisation test, where it is no matter of one stage: see `judge_labels`.
+    1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1, and where a check sets
+    one stage against another: it is then no matter of one stage.
     """
-    index = read_scores(scores, check=check)
-    rows = []
-    for method in index.names["method"]:
-        for view, similarity in index.cells(method):
-            for stage, stage_index in index.stages.items():
-                table = index.at(method, stage, view, similarity)
-                if table.value.size:
-                    kept = retained_similarity(table)
-                    head = (method, view, similarity, stage, stage_index)
-                    rows.append(_row(head, kept, alpha, is_ratio=check == CHECK))
+    index = read_scores(scores, check=record.name)
+    rows = [row for method in index.names["method"] for row in _rows(index, method, record, alpha)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(
-    head: tuple[str, str, str, str, int], kept: Retained, alpha: float, *, is_ratio: bool
-) -> tuple[str | float, ...]:
-    bounds = interval_of(kept.z).bounds(alpha)
-    retained = (kept.R, *bounds) if is_ratio else (math.nan,) * 3
-    raw = interval_of(kept.similarity).bounds(alpha)
+def _rows(
+    index: Scores, method: str, record: CheckRecord, alpha: float
+) -> Iterator[tuple[str | float, ...]]:
+    is_ratio = all(line.against is None for line in record.lines)
+    for view, similarity in index.cells(method):
+        place = (method, view, similarity)
+        for stage, stage_index in index.stages.items():
+            line = replace(record.lines[0], stage=stage, against=None)
+            numbers = _numbers(index, place, line, record.test, alpha, is_ratio=is_ratio)
+            if numbers:
+                yield (*place, stage, stage_index, *numbers)
+
+
+def _numbers(
+    index: Scores, place: Place, line: Line, test: str, alpha: float, *, is_ratio: bool
+) -> tuple[float, ...]:
+    """Return the numbers of one stage; none where it has no scores."""
+    kept = procedure(test).measure(index, place, line)
+    if not kept.used.size:
+        return ()
+    value = index.table(place, line.stage).value
+    raw = np.where(kept.used, value, np.nan) if value.shape == kept.used.shape else value
+    retained = (kept.R, *kept.interval.bounds(alpha)) if is_ratio else (math.nan,) * 3
+    S_bounds = interval_of(raw).bounds(alpha)
     counts = (kept.n_images, kept.n_draws, kept.n_undefined)
-    return (*head, kept.S, kept.C, kept.A, *retained, *raw, *counts)
+    return (kept.S, kept.C, kept.A, *retained, *S_bounds, *counts)

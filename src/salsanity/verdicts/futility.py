@@ -13,17 +13,18 @@ import math
 from collections.abc import Sequence
 from typing import Final, Protocol
 
+import numpy as np
 from scipy.special import betaincinv, stdtr
 
 from salsanity.records import Outcome
-from salsanity.verdicts.cells import Answer, Decision
-from salsanity.verdicts.retained import LEAST_SHARE
+from salsanity.verdicts.cells import LEAST_ALIVE, LEAST_STAYED, LEAST_USED, Answer, Decision
+from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.settle import Components
 
 FUTILE: Final = 0.2
 """A method goes on while a verdict is at least this likely."""
 CERTAIN: Final = 0.05
-"""Level of the bound on a share of defined scores."""
+"""Level of the bound on a share of maps that are alive or cells that are defined."""
 
 
 class Later(Protocol):
@@ -47,62 +48,81 @@ def hopeless(decisions: Sequence[Decision], later: Sequence[Later]) -> bool:
     if not later or not decisions:
         return False
     answers = [answer for decision in decisions for answer in decision.cell.answers]
-    last = later[-1]
     if all(decision.outcome is Outcome.UNINFORMATIVE for decision in decisions):
-        return all(any(_beyond(a, last) for a in d.cell.answers) for d in decisions)
+        cells = [decision.cell.answers for decision in decisions]
+        if not all(any(lost(answer, later) for answer in cell) for cell in cells):
+            return False
     asked = [answer for answer in answers if answer.testable]
-    waiting = [a for a in answers if a.gate is None and a.retained.share < LEAST_SHARE]
-    if not asked or not all(_beyond(answer, last) for answer in waiting):
+    if not all(lost(answer, later) for answer in answers if lacks_maps(answer)):
         return False
-    gated = any(answer.gate is not None for answer in answers)
-    return all(_power(asked, look, gated=gated) < FUTILE for look in later)
+    is_gated = any(answer.gate is not None for answer in answers)
+    return bool(asked) and all(_power(asked, look, is_gated=is_gated) < FUTILE for look in later)
+
+
+def lacks_maps(answer: Answer) -> bool:
+    """Say whether too few maps exist for a PASS, though the planned images may make up for it."""
+    r = answer.retained
+    return answer.gate is None and (r.alive < LEAST_ALIVE or r.share < _least_used(answer))
 
 
 def lost(answer: Answer, later: Sequence[Later]) -> bool:
-    """Say whether so many scores are undefined that the planned images could hardly make up for it."""
-    return bool(later) and _beyond(answer, later[-1])
+    """Say whether so many maps are blank that the planned images could hardly make up for it."""
+    (n, d), last = answer.retained.planned, later[-1] if later else None
+    if last is None or not n * d or not lacks_maps(answer):
+        return False
+    alive, used = _bounds(answer)
+    images, draws = max(n, last.images), max(d, last.draws)
+    alive = (answer.retained.alive * n + alive * (images - n)) / images
+    used = (answer.retained.n_used + used * (images * draws - n * d)) / (images * draws)
+    return alive < LEAST_ALIVE or used < _least_used(answer)
 
 
-def _power(answers: Sequence[Answer], look: Later, *, gated: bool) -> float:
+def _least_used(answer: Answer) -> float:
+    return LEAST_USED if answer.line.must == "change" else LEAST_STAYED
+
+
+def _bounds(answer: Answer) -> tuple[float, float]:
+    """Return upper 5 % bounds of the share of images with a map of the trained network, and of the share of used cells.
+
+    Clopper and Pearson's for images; for cells the two-way interval, and at least Clopper and Pearson's for images with any.
+    """
+    r = answer.retained
+    n, high = r.planned[0], interval_of(r.used.astype(np.float64)).bounds(CERTAIN)[1]
+    alive = _clopper_pearson(round(r.alive * n), n)
+    filled = r.n_used / max(1, r.n_images * r.planned[1]) if r.n_images else 1.0
+    with_any = _clopper_pearson(r.n_images, n) * filled
+    return alive, min(1.0, with_any if math.isnan(high) else max(high, with_any))
+
+
+def _clopper_pearson(k: int, n: int) -> float:
+    return 1.0 if k >= n else float(betaincinv(k + 1, n - k, 1 - CERTAIN))
+
+
+def _power(answers: Sequence[Answer], look: Later, *, is_gated: bool) -> float:
     """Bound the chance that a look passes the method (every answer must) or fails it (one suffices)."""
-    passes = 0.0 if gated else min(_chance(a, look, above=False, alpha=look.alpha) for a in answers)
+    passes = 0.0
+    if not is_gated:
+        passes = min(_chance(answer, look, fails=False, alpha=look.alpha) for answer in answers)
     level = look.alpha / len(answers)
-    fails = sum(_chance(answer, look, above=True, alpha=level) for answer in answers)
+    fails = sum(_chance(answer, look, fails=True, alpha=level) for answer in answers)
     return passes + min(1.0, fails)
 
 
-def _chance(answer: Answer, look: Later, *, above: bool, alpha: float) -> float:
+def _chance(answer: Answer, look: Later, *, fails: bool, alpha: float) -> float:
     """Predict how likely the bound of R lies beyond the threshold at `look`.
 
     The mean of a larger table is the present one plus noise of the variance by which that of the
     mean falls; Student's t with the present degrees of freedom, since that variance is estimated.
     """
-    if not above and answer.question.caveat:
+    parts = Components.of(answer.retained)
+    if parts is None or (not fails and answer.caveat):
         return 0.0
-    n, d = answer.retained.z.shape
-    parts = Components.of(answer.retained.z)
+    n, d = answer.retained.planned
     more_images, more_draws = max(n, look.images), max(d, look.draws)
-    gap = answer.interval.mean - answer.question.threshold
-    room = (gap if above else -gap) - parts.half_width(more_images, more_draws, alpha)
+    gap = answer.interval.mean - answer.line.threshold
+    is_above = fails is (answer.line.must == "change")
+    room = (gap if is_above else -gap) - parts.half_width(more_images, more_draws, alpha)
     spread = parts.variance(n, d) - parts.variance(more_images, more_draws)
     if spread <= 0:
         return float(room > 0)
     return float(stdtr(answer.interval.df, room / math.sqrt(spread)))
-
-
-def _beyond(answer: Answer, last: Later) -> bool:
-    """Say whether the share of defined scores will hardly reach what a cell needs.
-
-    The images to come are given the upper 5 % bound of the share so far (Clopper and Pearson).
-    """
-    (planned_images, planned_draws), (n, d) = answer.retained.planned, answer.retained.z.shape
-    if answer.retained.share >= LEAST_SHARE or not planned_images * planned_draws:
-        return False
-    more_images = max(0, last.images - planned_images)
-    more_draws = max(0, last.draws - planned_draws)
-    bound = (
-        1.0 if n == planned_images else float(betaincinv(n + 1, planned_images - n, 1 - CERTAIN))
-    )
-    images = (n + more_images * bound) / (planned_images + more_images)
-    draws = (d + more_draws) / (planned_draws + more_draws)
-    return bool(images * draws < LEAST_SHARE)

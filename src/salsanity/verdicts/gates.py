@@ -1,22 +1,29 @@
-"""Gates: conditions without which a run says nothing of a method."""
+"""Gates: conditions without which a run says nothing of a method, or nothing good."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, Literal, final
+
+from scipy.special import bdtrc
+
+LEVEL: Final = 0.05
+"""Level of the test that a network predicts better than chance."""
 
 
 @final
 @dataclass(frozen=True)
 class Gate:
-    """A condition that failed: the cells that it covers are INCONCLUSIVE with this reason."""
+    """A condition that failed: the cells that it covers are INCONCLUSIVE with this reason, or cannot PASS."""
 
     reason: str
     stages: tuple[str, ...] | None = None
     """Stages whose scores say nothing; None: all."""
     methods: tuple[str, ...] | None = None
     """Methods that it covers; None: all. Controls are never covered: they test the pipeline."""
+    forbids: Literal["verdict", "pass"] = "verdict"
+    """What it stands in the way of: any verdict, or a PASS alone."""
 
     def covers(self, method: str, stage: str) -> bool:
         """Say whether scores of `method` at `stage` say nothing."""
@@ -40,18 +47,24 @@ def collapse_gates(
 
 
 def accuracy_gate(accuracy: Mapping[str, Any] | None) -> tuple[Gate, ...]:
-    """Return a gate if the trained network is no better than chance on the labelled images.
+    """Return a gate unless the trained network is better than chance on the labelled images, by an exact binomial test.
 
-    `accuracy` is the entry of gates.json: `trained`, `chance`, `n`; None where no labels are known.
+    One-sided at 5 %. `accuracy` is the entry of gates.json: `trained`, `chance`, `n`; None where no labels are known.
     """
-    if accuracy is None or accuracy["trained"] > accuracy["chance"]:
+    if accuracy is None:
         return ()
-    reason = (
-        f"the trained network's accuracy on {accuracy['n']} labelled images is "
-        f"{accuracy['trained']:.2f}, chance is {accuracy['chance']:.2f}: it learned nothing that "
-        "randomising could destroy (check weights, preprocessing and labels)"
+    n, chance, share = int(accuracy["n"]), float(accuracy["chance"]), float(accuracy["trained"])
+    correct = round(share * n)
+    p = float(bdtrc(correct - 1, n, chance)) if correct > 0 else 1.0
+    if p < LEVEL:
+        return ()
+    why = (
+        "it learned nothing that randomising could destroy (check weights, preprocessing and labels)"
+        if share <= chance
+        else "give more labelled images, or check weights, preprocessing and labels"
     )
-    return (Gate(reason),)
+    found = f"the trained network's accuracy on {n} labelled images is {share:.2f}, chance is {chance:.2f}"
+    return (Gate(f"{found}: not better than chance (exact binomial p = {p:.2f}); {why}"),)
 
 
 def _collapse(stage: str, draws: list[int], init: str | None) -> Gate:

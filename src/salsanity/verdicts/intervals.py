@@ -1,4 +1,4 @@
-"""Confidence when images and draws are both random: the two-way random-effects interval."""
+"""Confidence when images and draws are both random: the two-way random-effects interval, of tables with holes."""
 
 from __future__ import annotations
 
@@ -7,44 +7,61 @@ from dataclasses import dataclass
 from typing import Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from salsanity.verdicts.table import FloatArray
 
 ALPHA: Final = 0.05
 """One-sided error rate of a bound, and error rate per method."""
+MANY_DRAWS: Final = 5
+"""With fewer draws the degrees of freedom are the fewest that there can be."""
 
 
 @final
 @dataclass(frozen=True)
-class MeanSquares:
-    """Mean squares of an (N, D) table without replication."""
+class Spread:
+    """How the mean u of n cells of N images by D draws varies; n_i, n_d: cells of an image, of a draw.
+
+    `images`: V_i = N_e / (N_e - 1) sum_i (sum_d u)^2 / n^2, `draws`: V_d likewise; `residual`: V_e, the residual sum of squares
+    of the additive least-squares fit / (n - N - D + 1) / n. `effective`: N_e = n^2 / sum n_i^2 and D_e = n^2 / sum n_d^2.
+    """
 
     images: float
     draws: float
     residual: float
-    n_images: int
-    n_draws: int
+    effective: tuple[float, float]
+    counted: tuple[float, float]
+    n: float
 
     @property
     def variance(self) -> float:
-        """v = max(MS_i + MS_d - MS_e, MS_i, MS_d) / (N D), the variance of the table's mean."""
-        return max(self._both, self.images, self.draws) / (self.n_images * self.n_draws)
+        """v = max(V_i + V_d - V_e, V_i, V_d), the variance of the mean."""
+        return max(self._both, self.images, self.draws)
 
     @property
     def df(self) -> float:
-        """Satterthwaite's degrees of freedom of `variance`, at least min(N, D) - 1."""
-        i, d = self.n_images - 1, self.n_draws - 1
-        return max(self._satterthwaite(i, d), float(min(i, d)))
+        """Satterthwaite's degrees of freedom of v, at least min(N_e, D_e) - 1; with few draws min(N, D) - 1."""
+        if self.counted[1] < MANY_DRAWS:
+            return float(min(self.counted) - 1)
+        return float(max(self._satterthwaite, min(self.effective) - 1))
+
+    @property
+    def left(self) -> float:
+        """Degrees of freedom of the residual."""
+        return self.n - sum(self.counted) + 1
 
     @property
     def _both(self) -> float:
         return self.images + self.draws - self.residual
 
-    def _satterthwaite(self, i: int, d: int) -> float:
-        if self.residual > min(self.images, self.draws):  # then one mean square alone is the max
-            return float(i if self.images >= self.draws else d)
-        parts = self.images**2 / i + self.draws**2 / d + self.residual**2 / (i * d)
+    @property
+    def _satterthwaite(self) -> float:
+        i, d = (size - 1 for size in self.effective)
+        if self.residual > min(self.images, self.draws):  # then one of the two alone is the max
+            return i if self.images >= self.draws else d
+        rest = self.residual**2 / self.left if self.left > 0 else 0.0
+        parts = self.images**2 / i + self.draws**2 / d + rest
         return self._both**2 / parts if parts > 0 else 0.0
 
 
@@ -73,33 +90,60 @@ class Interval:
         return _tail(threshold - self.mean, self.variance, self.df)
 
 
-def mean_squares(z: FloatArray) -> MeanSquares:
-    """Return the mean squares of images (rows), draws (columns) and residual of `z` (N, D > 1)."""
-    n, d = z.shape
-    centred = z - z.mean()
-    by_image, by_draw = centred.mean(axis=1), centred.mean(axis=0)
-    residual = centred - by_image[:, None] - by_draw[None, :]
-    return MeanSquares(
-        images=d * float(np.sum(by_image**2)) / (n - 1),
-        draws=n * float(np.sum(by_draw**2)) / (d - 1),
-        residual=float(np.sum(residual**2)) / ((n - 1) * (d - 1)),
-        n_images=n,
-        n_draws=d,
-    )
+def interval_of(z: FloatArray, spread: Spread | None = None) -> Interval:
+    """Return the interval of the mean of `z` (N images, D draws, NaN where a cell is a hole), both random.
 
-
-def interval_of(z: FloatArray) -> Interval:
-    """Return the interval of the mean of `z` (N images, D draws), both random (SCIENCE, section 5).
-
-    One image or one draw says nothing of the spread over others: the bounds are then NaN.
+    Cells of one image or one draw say nothing of the spread over others: the bounds are then NaN. `spread`: that of `z`, if
+    known.
     """
-    mean = float(z.mean()) if z.size else math.nan
-    if min(z.shape) < 2 or math.isnan(mean):
-        return Interval(mean, math.nan, math.nan)
-    if np.ptp(z) == 0:  # no rounding of the mean may pretend to be a spread
-        return Interval(float(z.flat[0]), 0.0, math.inf)
-    squares = mean_squares(z)
-    return Interval(mean, squares.variance, squares.df)
+    filled = z[np.isfinite(z)]
+    spread = spread or spread_of(z)
+    if spread is None:
+        return Interval(float(filled.mean()) if filled.size else math.nan, math.nan, math.nan)
+    if np.ptp(filled) == 0:  # no rounding of the mean may pretend to be a spread
+        return Interval(float(filled[0]), 0.0, math.inf)
+    return Interval(float(filled.mean()), spread.variance, spread.df)
+
+
+def spread_of(z: FloatArray) -> Spread | None:
+    """Return how the mean of `z` (N, D; NaN where a cell is a hole) varies; None with one image or one draw."""
+    used = np.isfinite(z)
+    rows, columns = used.any(axis=1), used.any(axis=0)
+    if min(rows.sum(), columns.sum()) < 2:
+        return None
+    z, used = z[np.ix_(rows, columns)], used[np.ix_(rows, columns)]
+    n = int(used.sum())
+    u = np.where(used, z - z[used].mean(), 0.0)
+    images, N_e = _between(u.sum(axis=1), used.sum(axis=1), n)
+    draws, D_e = _between(u.sum(axis=0), used.sum(axis=0), n)
+    left = n - sum(z.shape) + 1
+    residual = _residual(u, used) / left / n if left > 0 else 0.0
+    return Spread(images, draws, residual, (N_e, D_e), z.shape, n)
+
+
+def _between(sums: FloatArray, counts: NDArray[np.int64], n: int) -> tuple[float, float]:
+    """Return the variance of the mean over clusters with these `sums` of u, and how many clusters of one size they are worth."""
+    size = n**2 / float(np.sum(counts.astype(np.float64) ** 2))
+    return size / (size - 1) * float(np.sum(sums**2)) / n**2, size
+
+
+def _residual(u: FloatArray, used: NDArray[np.bool_]) -> float:
+    """Return the residual sum of squares of u = image effect + draw effect, by least squares over the used cells.
+
+    The effects of the longer side are eliminated, so that the normal equations are as small as the shorter one.
+    """
+    if used.all():
+        fitted = u - u.mean(axis=1)[:, None] - u.mean(axis=0)[None, :] + u.mean()
+        return float(np.sum(fitted**2))
+    if u.shape[1] > u.shape[0]:
+        u, used = u.T, used.T
+    w = used.astype(np.float64)
+    counts = w.sum(axis=1)[:, None]
+    inside = w * (u - u.sum(axis=1)[:, None] / counts)
+    normal = np.diag(w.sum(axis=0)) - w.T @ (w / counts)
+    effects = np.linalg.lstsq(normal, inside.sum(axis=0), rcond=None)[0]
+    of_columns = w * effects
+    return float(np.sum((inside - of_columns + w * of_columns.sum(axis=1)[:, None] / counts) ** 2))
 
 
 def holm(p_values: list[float], *, alpha: float = ALPHA) -> list[bool]:

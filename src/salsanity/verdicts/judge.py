@@ -1,45 +1,20 @@
-"""Verdicts of the model parameter randomisation test (SCIENCE, section 5)."""
+"""Verdicts of any check, from its record and its scores alone (docs/science.md)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, final
+from typing import final
 
 import pandas as pd
 
-from salsanity.records import CONTROLS, Outcome, Verdict
-from salsanity.verdicts import words
-from salsanity.verdicts.cells import Answer, Cell, Decision, Question, decide
+from salsanity.records import CONTROLS, CheckRecord, Kept, Line, Outcome, Verdict
+from salsanity.verdicts.cells import Answer, Cell, Decision
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
-from salsanity.verdicts.retained import retained_similarity
-from salsanity.verdicts.table import Scores, read_scores
-
-CHECK: Final = "model_randomization"
-D_FULL: Final = 0.2
-D_HALF: Final = 0.75
-
-
-@final
-@dataclass(frozen=True)
-class Rules:
-    """What is asked of a run: its two decisive stages, and the thresholds for them."""
-
-    full: str
-    half: str | None
-    d_full: float = D_FULL
-    d_half: float = D_HALF
-
-    @property
-    def questions(self) -> tuple[Question, ...]:
-        """After everything and, where there is one, after the top half."""
-        full = Question(self.full, words.after_full(), self.d_full, nothing=True)
-        if self.half is None:
-            return (full,)
-        return full, Question(self.half, words.after_half(self.half), self.d_half)
+from salsanity.verdicts.procedures import Procedure, procedure
+from salsanity.verdicts.table import Place, Scores, read_scores
 
 
 @final
@@ -47,117 +22,151 @@ class Rules:
 class Writer:
     """Writes decisions down as verdicts, with intervals at the level that decided."""
 
-    init: str | None
+    record: CheckRecord
     alpha: float
 
     def verdicts(self, method: str, decisions: Sequence[Decision]) -> list[Verdict]:
         """Return the headline of a method, then its cells."""
-        top = headline(decisions)
+        top, record = headline(decisions, self.record), self.record
         if top is None:
             silent = Outcome.UNINFORMATIVE
-            return [Verdict(CHECK, method, None, None, silent, NO_SCORES, init=self.init)]
+            return [Verdict(record.name, method, None, None, silent, NO_SCORES, init=record.init)]
         first = replace(self.verdict(top), view=None, similarity=None)
         return [first, *map(self.verdict, decisions)]
 
     def verdict(self, decision: Decision) -> Verdict:
         """Write one cell down."""
-        cell, full = decision.cell, decision.cell.answers[0]
-        half = cell.answers[1] if len(cell.answers) > 1 else None
-        nothing = (math.nan, math.nan)
+        cell = decision.cell
+        first, answers = cell.answers[0].retained, [answer.retained for answer in cell.answers]
         return Verdict(
-            check=CHECK,
+            check=self.record.name,
             method=cell.method,
             view=cell.view,
             similarity=cell.similarity,
             outcome=decision.outcome,
             reason=decision.reason,
-            retained_full=full.retained.R,
-            retained_full_ci=full.interval.bounds(self.alpha),
-            retained_half=math.nan if half is None else half.retained.R,
-            retained_half_ci=nothing if half is None else half.interval.bounds(self.alpha),
-            ceiling=full.retained.A,
-            n_images=min(t.retained.n_images for t in cell.answers),
-            n_draws=min(t.retained.n_draws for t in cell.answers),
-            n_undefined=sum(t.retained.n_undefined for t in cell.answers),
-            init=self.init,
+            kept=tuple(map(self._kept, cell.answers)),
+            ceiling=first.top,
+            n_images=min(r.n_images for r in answers),
+            n_draws=min(r.n_draws for r in answers),
+            n_used=first.n_used,
+            n_undefined=sum(r.n_undefined for r in answers),
+            blank_reference=1 - first.alive,
+            blank_changed=first.blank,
+            init=self.record.init,
+            p=decision.p,
+        )
+
+    def _kept(self, answer: Answer) -> Kept:
+        line, bounds = answer.line, answer.interval.bounds(self.alpha)
+        return Kept(
+            line.name, line.stage, line.threshold, answer.retained.R, bounds, must=line.must
         )
 
 
 def judge(
     scores: pd.DataFrame,
+    record: CheckRecord,
     *,
     methods: Sequence[str],
     controls: Sequence[str] = CONTROLS,
-    half: str | None,
-    full: str,
-    d_full: float = D_FULL,
-    d_half: float = D_HALF,
-    alpha: float = ALPHA,
-    init: str | None = None,
     gates: Iterable[Gate] = (),
+    multiplied: Collection[str] = frozenset(),
+    alpha: float = ALPHA,
 ) -> list[Verdict]:
     """Judge each method and control: its headline, then its cells.
 
-    `scores` has the columns of a run folder; `half` and `full` name the two stages that decide
-    (`half` None: networks of fewer than three blocks, independent and bottom-up runs). PASS is at
-    one-sided `alpha` per cell; FAIL holds the rate of any false FAIL of a method at `alpha` by
-    Holm's method over all tests of its cells. `gates` cover methods, never controls.
+    `scores` has the columns of a run folder. PASS is at one-sided `alpha` per cell; FAIL holds the rate of any false FAIL of a
+    method at `alpha` by Holm's method over all tests of its cells. `gates` cover methods, never controls, and so does what the
+    record says of a PASS. `multiplied`: methods with a multiplier that can be left out.
 
     Raises:
         StoreError: columns are absent, or two different scores stand for one map.
     """
-    rules = Rules(full, half, d_full, d_half)
     decided = decisions_of(
-        scores, methods=methods, controls=controls, rules=rules, alpha=alpha, gates=gates
+        scores,
+        record,
+        methods=methods,
+        controls=controls,
+        gates=gates,
+        multiplied=multiplied,
+        alpha=alpha,
     )
-    writer = Writer(init, alpha)
+    writer = Writer(record, alpha)
     return [v for name, decisions in decided.items() for v in writer.verdicts(name, decisions)]
 
 
 def decisions_of(
     scores: pd.DataFrame,
+    record: CheckRecord,
     *,
     methods: Sequence[str],
     controls: Sequence[str],
-    rules: Rules,
-    alpha: float = ALPHA,
     gates: Iterable[Gate] = (),
+    multiplied: Collection[str] = frozenset(),
+    alpha: float = ALPHA,
 ) -> dict[str, list[Decision]]:
     """Decide all cells of each method and control, as `judge` does."""
-    names, gates = list(dict.fromkeys([*methods, *controls])), tuple(gates)
-    stages = [question.stage for question in rules.questions]
-    index = read_scores(scores, check=CHECK, methods=names, stages=stages)
-    decided = {
-        name: decide(_cells(index, name, rules, () if name in controls else gates), alpha=alpha)
-        for name in names
-    }
+    names = list(dict.fromkeys([*methods, *controls]))
+    index = read_scores(scores, check=record.name, methods=names, stages=stages_of(record))
+    asked = _Asked(index, record, procedure(record.test), tuple(gates))
+    decided = {name: asked.decide(name, is_control=name in controls, alpha=alpha) for name in names}
     noise_x_input = decided.get("noise_x_input", [])
     return {
-        name: found if name in controls else dominated_cells(found, noise_x_input)
+        name: found
+        if name in controls
+        else dominated_cells(found, noise_x_input, has_multiplier=name in multiplied)
         for name, found in decided.items()
     }
 
 
-def _cells(index: Scores, method: str, rules: Rules, gates: tuple[Gate, ...]) -> list[Cell]:
-    return [
-        Cell(
-            method,
-            view,
-            similarity,
-            tuple(_answer(index, method, view, similarity, q, gates) for q in rules.questions),
+def stages_of(record: CheckRecord) -> list[str]:
+    """Return the stages whose scores decide, without repetition."""
+    named = [stage for line in record.lines for stage in (line.stage, line.against)]
+    return list(dict.fromkeys(stage for stage in named if stage is not None))
+
+
+@final
+@dataclass(frozen=True)
+class _Asked:
+    """Scores of a check, what it demands and how that is tested."""
+
+    index: Scores
+    record: CheckRecord
+    test: Procedure
+    gates: tuple[Gate, ...]
+
+    def decide(self, method: str, *, is_control: bool, alpha: float) -> list[Decision]:
+        """Decide all cells of one method or control."""
+        pairs = self.index.cells(method)
+        cells = [self._cell((method, *pair), is_control=is_control) for pair in pairs]
+        return self.test.decide([cell for cell in cells if cell.answers], alpha=alpha)
+
+    def _cell(self, place: Place, *, is_control: bool) -> Cell:
+        lines = map(_for_control, self.record.lines) if is_control else self.record.lines
+        answers = tuple(self._answer(place, line, is_control=is_control) for line in lines)
+        exchange = self.test.exchange
+        found = exchange(self.index, place, self.record.lines[0]) if exchange else None
+        return Cell(*place, answers, found)
+
+    def _answer(self, place: Place, line: Line, *, is_control: bool) -> Answer:
+        covering = () if is_control else self.gates
+        failed = [gate for gate in covering if gate.covers(place[0], line.stage)]
+        verdict, passes = (
+            next((gate.reason for gate in failed if gate.forbids == what), None)
+            for what in ("verdict", "pass")
         )
-        for view, similarity in index.cells(method)
-    ]
+        never = "" if is_control else self.record.never_pass
+        return Answer(
+            line,
+            self.test.measure(self.index, place, line),
+            gate=verdict,
+            caveat=line.caveat or passes or never,
+            draw=self.record.words.draw,
+            says=self.test.says,
+        )
 
 
-def _answer(
-    index: Scores,
-    method: str,
-    view: str,
-    similarity: str,
-    question: Question,
-    gates: tuple[Gate, ...],
-) -> Answer:
-    table = index.at(method, question.stage, view, similarity)
-    reasons = [gate.reason for gate in gates if gate.covers(method, question.stage)]
-    return Answer(question, retained_similarity(table), reasons[0] if reasons else None)
+def _for_control(line: Line) -> Line:
+    """Set a control against the ceiling: what honest networks agree on means nothing to it."""
+    return replace(line, against=None, of=Line.of, caveat="")

@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, TypedDict, final
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from salsanity.verdicts.table import FloatArray, StageTable
+from salsanity.verdicts.intervals import Interval, Spread, interval_of, spread_of
+from salsanity.verdicts.table import FloatArray, StageTable, row_means
 
 LEAST_RANGE: Final = 0.1
 """Ceiling minus chance below which a similarity cannot tell."""
-LEAST_SHARE: Final = 0.8
-"""Share of the scores below which a cell says nothing."""
+NO_HONEST_PAIR: Final = "no two networks on true labels were compared"
 
-
-class Ratio(TypedDict):
-    """R and its linearisation, as fields of `Retained`."""
-
-    R: float
-    z: FloatArray
+Mask = NDArray[np.bool_]
 
 
 @final
 @dataclass(frozen=True)
 class Retained:
-    """S, C, A and R = (S - C) / (A - C) on the same images, of one cell at one stage."""
+    """S, C, A and R = sum(S - C) / sum(A - C) over the cells (image, draw) where all three are defined.
+
+    A hole is only that cell: images and draws are never dropped for another cell's hole, so R speaks of the maps that exist.
+    """
 
     S: float
     """Mean similarity of the reference map and the map at the stage."""
     C: float
-    """Chance: the same with another image's map."""
+    """Chance: the same with other images' maps."""
     A: float
     """Ceiling: the reference map against the trained network's map explained once more."""
     R: float
@@ -42,88 +42,153 @@ class Retained:
     """The similarity at which R is 1: A, or that of two honest networks' maps."""
     floor: float
     """Chance where nothing changed: C, or that of two honest networks' maps."""
-    z: FloatArray
-    """(N, D): R linearised per image and draw; its mean is R. NaN where R is."""
-    similarity: FloatArray
-    """(N, D): the similarities whose mean is S."""
-    planned: tuple[int, int]
-    """Images and draws before undefined ones were dropped; `z.shape` is what is left."""
-    share: float
-    """Share of the planned scores that is kept; 0 where none were planned."""
-    undefined: Mapping[str, int]
+    interval: Interval
+    """The interval of R."""
+    spread: Spread | None
+    """What the interval is made of; None where there is none."""
+    used: Mask
+    """(N, D): the cells that R is made of."""
+    alive: float = 1.0
+    """Share of images of which the network as trained has a map."""
+    blank: float = 0.0
+    """Share of changed maps that are blank or undefined, of images with a map of the trained network; NaN where there is none."""
+    between: tuple[float, float] = (math.nan, math.nan)
+    """Mean similarity of the trained network's maps of different images, and the ceiling of the same images."""
+    undefined: Mapping[str, int] = field(default_factory=dict)
     """Reasons for undefined scores, and how often each occurs."""
 
     @property
+    def planned(self) -> tuple[int, int]:
+        """Images and draws of the table, holes and all."""
+        return self.used.shape[0], self.used.shape[1]
+
+    @cached_property
     def n_images(self) -> int:
-        """Images kept."""
-        return int(self.z.shape[0])
+        """Images with a used cell."""
+        return int(self.used.any(axis=1).sum())
+
+    @cached_property
+    def n_draws(self) -> int:
+        """Draws with a used cell."""
+        return int(self.used.any(axis=0).sum())
+
+    @cached_property
+    def n_used(self) -> int:
+        """Cells (image, draw) that R is made of."""
+        return int(self.used.sum())
 
     @property
-    def n_draws(self) -> int:
-        """Draws kept."""
-        return int(self.z.shape[1])
+    def share(self) -> float:
+        """Share of the planned cells that is used; 0 where none were planned."""
+        return self.n_used / max(1, self.used.size)
 
     @property
     def n_undefined(self) -> int:
-        """Scores that were undefined, before whole images or draws were dropped for them."""
+        """Scores that were undefined."""
         return sum(self.undefined.values())
 
-    @property
-    def informative(self) -> bool:
-        """Whether this similarity can tell here: enough scores kept, and room to fall."""
-        return self.share >= LEAST_SHARE and not math.isnan(self.R)
+
+def retained_similarity(table: StageTable) -> Retained:
+    """Measure one cell of a check at one stage, between chance and the ceiling (docs/science.md)."""
+    A = np.broadcast_to(table.ceiling[:, None], table.shape)
+    used = np.isfinite(table.value) & np.isfinite(table.chance) & np.isfinite(A)
+    S, C, A = table.value[used], table.chance[used], A[used]
+    R, interval, spread = _ratio(S - C, A - C, used)
+    return Retained(
+        S=mean(S),
+        C=mean(C),
+        A=mean(A),
+        R=R,
+        top=mean(A),
+        floor=mean(C),
+        interval=interval,
+        spread=spread,
+        used=used,
+        alive=_alive(table),
+        blank=_blank(table),
+        between=_between(table),
+        undefined=table.undefined,
+    )
 
 
-def complete(defined: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Choose images and draws so that the (N, D) table `defined` has no hole.
+def retained_agreement(mixed: StageTable, honest: StageTable) -> Retained:
+    """Measure R = sum(S - C) / sum(T) of `mixed`, T_i the mean of S - C over the defined cells of image i in `honest`.
 
-    Draws with more than half of the images undefined go first, then images that are undefined in
-    a remaining draw. Returns the masks (N,) and (D,) of what stays.
+    So the line below is two honest networks' agreement, where `retained_similarity` has A - C; both tables have the same images.
     """
-    draws = np.atleast_1d(2 * np.sum(~defined, axis=0) <= defined.shape[0])
-    images = np.atleast_1d(np.all(defined[:, draws], axis=1))
-    return images & draws.any(), draws
+    agreed = np.isfinite(honest.value) & np.isfinite(honest.chance)
+    T = row_means(honest.value - honest.chance)
+    used = np.isfinite(mixed.value) & np.isfinite(mixed.chance) & np.isfinite(T)[:, None]
+    S, C = mixed.value[used], mixed.chance[used]
+    R, interval, spread = _ratio(S - C, np.broadcast_to(T[:, None], used.shape)[used], used)
+    beside = agreed & np.any(used, axis=1, keepdims=True)
+    undefined = Counter(mixed.undefined) + Counter(honest.undefined)
+    if not honest.value.size:
+        undefined[NO_HONEST_PAIR] = mixed.value.size
+    return Retained(
+        S=mean(S),
+        C=mean(C),
+        A=_known_mean(np.broadcast_to(mixed.ceiling[:, None], used.shape)[used]),
+        R=R,
+        top=mean(honest.value[beside]),
+        floor=mean(honest.chance[beside]),
+        interval=interval,
+        spread=spread,
+        used=used,
+        alive=_alive(mixed),
+        blank=_blank(mixed),
+        between=_between(mixed),
+        undefined=dict(undefined),
+    )
 
 
 def linearised(change: FloatArray, line: FloatArray) -> FloatArray:
     """Return z = R + (change - R line) / mean(line), with R = mean(change) / mean(line).
 
-    `change` (S - C) and `line` (A - C) are (N, D). The mean of z is R, and its spread over images
-    and draws is that of the ratio to first order.
+    `change` (S - C) and `line` (A - C) are those of the used cells, in one order. The mean of z is R, and its spread over
+    images and draws is that of the ratio to first order.
     """
     scale = float(line.mean())
     R = float(change.mean()) / scale
     return np.asarray(R + (change - R * line) / scale, dtype=np.float64)
 
 
-def retained_similarity(table: StageTable) -> Retained:
-    """Measure one cell at one stage (SCIENCE, section 5)."""
-    images, draws = complete(table.defined)
-    kept = np.ix_(images, draws)
-    S, C = table.value[kept], table.chance[kept]
-    A = np.broadcast_to(table.ceiling[images][:, None], S.shape)
-    return Retained(
-        S=mean(S),
-        C=mean(C),
-        A=mean(A),
-        **ratio(S - C, A - C),
-        top=mean(A),
-        floor=mean(C),
-        similarity=S,
-        planned=table.shape,
-        share=S.size / max(1, table.value.size),
-        undefined=table.undefined,
-    )
-
-
-def ratio(change: FloatArray, line: FloatArray) -> Ratio:
-    """Return R = mean(change) / mean(line) and its z; NaN where the mean line is below 0.1."""
-    if not mean(line) >= LEAST_RANGE:
-        return {"R": math.nan, "z": np.full(change.shape, np.nan)}
-    z = linearised(change, line)
-    return {"R": mean(z), "z": z}
-
-
-def mean(table: FloatArray) -> float:
+def mean(cells: FloatArray) -> float:
     """Return the mean; NaN of nothing."""
-    return float(table.mean()) if table.size else math.nan
+    return float(cells.mean()) if cells.size else math.nan
+
+
+def _ratio(
+    change: FloatArray, line: FloatArray, used: Mask
+) -> tuple[float, Interval, Spread | None]:
+    """Return R = mean(change) / mean(line) of the used cells with its interval; NaN where the mean line is below 0.1."""
+    if not mean(line) >= LEAST_RANGE:
+        return math.nan, Interval(math.nan, math.nan, math.nan), None
+    return measured(linearised(change, line), used)
+
+
+def measured(cells: FloatArray, used: Mask) -> tuple[float, Interval, Spread | None]:
+    """Return the mean of the used cells with its interval and what that is made of."""
+    z = np.full(used.shape, np.nan)
+    z[used] = cells
+    spread = spread_of(z)
+    return mean(cells), interval_of(z, spread), spread
+
+
+def _alive(table: StageTable) -> float:
+    """Return the share of images of which the network as trained has a map, under either noise stream."""
+    return mean(np.isfinite(table.ceiling).astype(np.float64))
+
+
+def _blank(table: StageTable) -> float:
+    """Return the share of changed maps that are undefined, of images that have a map of the network as trained."""
+    return mean((~np.isfinite(table.value[np.isfinite(table.ceiling)])).astype(np.float64))
+
+
+def _between(table: StageTable) -> tuple[float, float]:
+    known = np.isfinite(table.between) & np.isfinite(table.ceiling)
+    return mean(table.between[known]), mean(table.ceiling[known])
+
+
+def _known_mean(cells: FloatArray) -> float:
+    return mean(cells[np.isfinite(cells)])

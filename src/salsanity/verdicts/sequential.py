@@ -13,20 +13,19 @@ settle it (`futility`), as INCONCLUSIVE or UNINFORMATIVE: that makes no verdict,
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
 
 import pandas as pd
 
-from salsanity.records import CONTROLS, REFERENCE_STAGE, Outcome, Verdict
+from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Outcome, Verdict
 from salsanity.verdicts.cells import Decision
-from salsanity.verdicts.futility import hopeless, lost
+from salsanity.verdicts.futility import hopeless, lacks_maps, lost
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import headline
 from salsanity.verdicts.intervals import ALPHA
-from salsanity.verdicts.judge import Rules, Writer, decisions_of
-from salsanity.verdicts.retained import LEAST_SHARE
+from salsanity.verdicts.judge import Writer, decisions_of, stages_of
 
 GROUP: Final = 8
 """Images whose maps are each other's chance: rounds end with a group, so that chance stays."""
@@ -72,14 +71,91 @@ def plan_looks(
     return tuple(planned)
 
 
+@final
+@dataclass(frozen=True)
+class Schedule:
+    """A run in growing rounds: its scores, what it demands, and the looks, also those to come.
+
+    `images` are the ids in the order of the run.
+    """
+
+    scores: pd.DataFrame
+    record: CheckRecord
+    images: Sequence[str]
+    looks: Sequence[Look]
+    controls: Sequence[str] = CONTROLS
+    gates: Sequence[Gate] = ()
+    multiplied: Collection[str] = frozenset()
+
+    def decisions(self, methods: Sequence[str], number: int) -> dict[str, list[Decision]]:
+        """Decide methods and controls as a run that stopped after look `number` would."""
+        look = self.looks[number]
+        return decisions_of(
+            self.seen(look),
+            self.record,
+            methods=methods,
+            controls=self.controls,
+            gates=self.gates,
+            multiplied=self.multiplied,
+            alpha=look.alpha,
+        )
+
+    def seen(self, look: Look) -> pd.DataFrame:
+        """Return the rows that a run which stopped after `look` would have."""
+        scores = self.scores
+        if look.images >= len(self.images) and look.draws > int(scores["draw"].max()):
+            return scores
+        keep = scores["image"].isin(list(self.images[: look.images]))
+        keep &= (scores["draw"] < look.draws) | (scores["stage"] == REFERENCE_STAGE)
+        return scores[keep]
+
+    def reached(self, look: Look) -> set[str]:
+        """Return the methods whose scores reach as far as `look`, at all decisive stages."""
+        scores, stages = self.seen(look), stages_of(self.record)
+        states = scores.loc[scores["stage"].isin(stages), ["method", "stage", "image", "draw"]]
+        size = states.drop_duplicates().groupby(["method", "stage"], observed=True).size()
+        enough = size[size >= look.size].reset_index()["method"].value_counts()
+        return {str(method) for method, count in enough.items() if count == len(stages)}
+
+    def settled(self, methods: Sequence[str], looked: int | None) -> dict[str, int]:
+        """Return the look at which each method's verdict is settled, of the first `looked` (None: all)."""
+        found: dict[str, int] = {}
+        for number, look in enumerate(self.looks[:looked]):
+            reached = self.reached(look)
+            waiting = [m for m in methods if m not in found and m in reached]
+            decided = self.decisions(waiting, number) if waiting else {}
+            found |= {m: number for m in waiting if self._is_settled(decided[m], number)}
+        return found
+
+    def _is_settled(self, decisions: Sequence[Decision], number: int) -> bool:
+        """Say whether more images and draws could no longer change the headline, or would hardly.
+
+        FAIL settles by a test, never by the estimate alone ("nothing changed"); PASS settles while no
+        cell lacks maps that a larger round may give it; so does a gate that covers every cell, and an
+        open question that the looks to come would hardly answer.
+        """
+        later = self.looks[number + 1 :]
+        answers = [answer for decision in decisions for answer in decision.cell.answers]
+        if not answers or all(answer.gate is not None for answer in answers):
+            return bool(answers)
+        top = headline(decisions, self.record)
+        outcome = None if top is None else top.outcome
+        if outcome is Outcome.PASS:
+            return all(lost(a, later) for a in answers if lacks_maps(a))
+        if outcome is Outcome.FAIL:
+            tested = [answer for answer in answers if answer.testable]
+            return any(a.p_fail < self.looks[number].alpha / len(tested) for a in tested)
+        return hopeless(decisions, later)
+
+
 def settled_at(
     scores: pd.DataFrame,
+    record: CheckRecord,
     *,
     methods: Sequence[str],
     controls: Sequence[str] = CONTROLS,
     images: Sequence[str],
     looks: Sequence[Look],
-    rules: Rules,
     gates: Iterable[Gate] = (),
     looked: int | None = None,
 ) -> dict[str, int]:
@@ -90,69 +166,49 @@ def settled_at(
     interrupted run continues as it would have: a look counts for a method once all its rows are
     there, and rows beyond the look at which a method left are ignored.
     """
-    found: dict[str, int] = {}
-    gates = tuple(gates)
-    for number, look in enumerate(looks[:looked]):
-        part = _seen(scores, images, look)
-        reached = _reached(part, look, rules)
-        waiting = [m for m in methods if m not in found and m in reached]
-        decided = decisions_of(
-            part, methods=waiting, controls=controls, rules=rules, alpha=look.alpha, gates=gates
-        )
-        later = looks[number + 1 :]
-        found |= {m: number for m in waiting if _settled(decided[m], look.alpha, later)}
-    return found
+    run = Schedule(scores, record, images, looks, controls, tuple(gates))
+    return run.settled(methods, looked)
 
 
 def judge_until_decided(
     scores: pd.DataFrame,
+    record: CheckRecord,
     *,
     methods: Sequence[str],
     controls: Sequence[str] = CONTROLS,
     images: Sequence[str],
     looks: Sequence[Look],
-    rules: Rules,
-    init: str | None = None,
     gates: Iterable[Gate] = (),
+    multiplied: Collection[str] = frozenset(),
 ) -> list[Verdict]:
     """Judge each method at the look at which it was settled, or else at its last complete one.
 
-    Controls are judged once, on all their scores, at the sum of the levels.
+    Controls are judged once, on all their scores, at the sum of the levels. For checks whose draws are independent
+    (`CheckRecord.test` "retained").
     """
-    gates = tuple(gates)
-    settled = settled_at(
-        scores,
-        methods=methods,
-        controls=controls,
-        images=images,
-        looks=looks,
-        rules=rules,
-        gates=gates,
-    )
+    run = Schedule(scores, record, images, looks, controls, tuple(gates), multiplied)
+    settled = run.settled(methods, None)
     last = dict.fromkeys(methods, 0)
     for number, look in enumerate(looks):
-        reached = _reached(_seen(scores, images, look), look, rules)
-        last |= {m: number for m in methods if m in reached}
+        last |= dict.fromkeys(run.reached(look) & set(methods), number)
     last |= settled
     verdicts: dict[str, list[Verdict]] = {}
-    for number, look in enumerate(looks):
+    for number in range(len(looks)):
         here = [m for m in methods if last[m] == number]
-        decided = decisions_of(
-            _seen(scores, images, look),
-            methods=here,
-            controls=controls,
-            rules=rules,
-            alpha=look.alpha,
-            gates=gates,
-        )
-        for method in here:
-            written = Writer(init, look.alpha).verdicts(method, decided[method])
-            left = method in settled and number < len(looks) - 1
-            verdicts[method] = [_told(written[0], number, looks, left=left), *written[1:]]
+        decided = run.decisions(here, number) if here else {}
+        left = {m for m in here if m in settled and number < len(looks) - 1}
+        verdicts |= {m: _written(run, number, m, decided[m], m in left) for m in here}
     alpha = sum(look.alpha for look in looks)
-    own = decisions_of(scores, methods=(), controls=controls, rules=rules, alpha=alpha)
-    verdicts |= {c: Writer(init, alpha).verdicts(c, found) for c, found in own.items()}
+    own = decisions_of(scores, record, methods=(), controls=controls, alpha=alpha)
+    verdicts |= {c: Writer(record, alpha).verdicts(c, found) for c, found in own.items()}
     return [v for name in dict.fromkeys([*methods, *controls]) for v in verdicts[name]]
+
+
+def _written(
+    run: Schedule, number: int, method: str, decisions: Sequence[Decision], left: bool
+) -> list[Verdict]:
+    first, *cells = Writer(run.record, run.looks[number].alpha).verdicts(method, decisions)
+    return [_told(first, number, run.looks, left=left), *cells]
 
 
 def share_of_scores(
@@ -162,44 +218,6 @@ def share_of_scores(
     final_look = len(looks) - 1
     used = sum(looks[settled.get(m, final_look)].size for m in methods)
     return used / (looks[-1].size * len(methods))
-
-
-def _seen(scores: pd.DataFrame, images: Sequence[str], look: Look) -> pd.DataFrame:
-    """Return the rows that a run which stopped after `look` would have."""
-    if look.images >= len(images) and look.draws > int(scores["draw"].max()):
-        return scores
-    keep = scores["image"].isin(list(images[: look.images]))
-    keep &= (scores["draw"] < look.draws) | (scores["stage"] == REFERENCE_STAGE)
-    return scores[keep]
-
-
-def _reached(scores: pd.DataFrame, look: Look, rules: Rules) -> set[str]:
-    """Return the methods whose scores reach as far as `look`, at both decisive stages."""
-    stages = [question.stage for question in rules.questions]
-    states = scores.loc[scores["stage"].isin(stages), ["method", "stage", "image", "draw"]]
-    size = states.drop_duplicates().groupby(["method", "stage"], observed=True).size()
-    enough = size[size >= look.size].reset_index()["method"].value_counts()
-    return {str(method) for method, count in enough.items() if count == len(stages)}
-
-
-def _settled(decisions: Sequence[Decision], alpha: float, later: Sequence[Look]) -> bool:
-    """Say whether more images and draws could no longer change the headline, or would hardly.
-
-    FAIL settles by a test, never by the estimate alone ("nothing changed"); PASS settles while no
-    cell lacks scores that a larger round may give it; so does a gate that covers every cell, and an
-    open question that the `later` looks would hardly answer.
-    """
-    answers = [answer for decision in decisions for answer in decision.cell.answers]
-    if not answers or all(answer.gate is not None for answer in answers):
-        return bool(answers)
-    top = headline(decisions)
-    outcome = None if top is None else top.outcome
-    if outcome is Outcome.PASS:
-        return all(a.retained.share >= LEAST_SHARE or lost(a, later) for a in answers)
-    if outcome is Outcome.FAIL:
-        tested = [answer for answer in answers if answer.testable]
-        return any(a.p_fail < alpha / len(tested) for a in tested)
-    return hopeless(decisions, later)
 
 
 def _told(verdict: Verdict, number: int, looks: Sequence[Look], *, left: bool) -> Verdict:

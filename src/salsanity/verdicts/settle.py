@@ -1,4 +1,4 @@
-"""How many more images or draws would probably settle an open question."""
+"""How many more images or draws would probably settle an open question, and which of them is cheaper."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Final, final
 
 from scipy.special import stdtrit
 
-from salsanity.verdicts.intervals import MeanSquares, mean_squares
-from salsanity.verdicts.table import FloatArray
+from salsanity.records import Line
+from salsanity.verdicts.intervals import Spread
+from salsanity.verdicts.retained import Retained
 
 FACTOR: Final = 20
 """More than this many times the images or draws is no advice to anyone."""
@@ -22,71 +23,98 @@ GRAIN: Final = 8
 @final
 @dataclass(frozen=True)
 class More:
-    """Images or draws to add, each alone, or both together; None: not within `FACTOR` times."""
+    """Images or draws to add, each alone, or both together; None: not within `FACTOR` times.
+
+    `images_cost`: what those images cost, where those draws cost 1; NaN unless both are advised.
+    """
 
     images: int | None
     draws: int | None
     both: tuple[int, int] | None
+    images_cost: float = math.nan
 
 
 @final
 @dataclass(frozen=True)
 class Components:
-    """Variance components of images, draws and residual, by the method of moments."""
+    """Variance components of images, draws and residual by the method of moments, and the table that they come from."""
 
     images: float
     draws: float
     residual: float
+    spread: Spread
+    planned: tuple[int, int]
 
     @classmethod
-    def of(cls, z: FloatArray) -> Components:
-        """Estimate them from a table (N, D > 1)."""
-        n, d = z.shape
-        squares = mean_squares(z)
+    def of(cls, retained: Retained) -> Components | None:
+        """Estimate them from what was measured; None where it has no interval."""
+        spread = retained.spread
+        if spread is None:
+            return None
+        N_e, D_e = spread.effective
         return cls(
-            max(0.0, squares.images - squares.residual) / d,
-            max(0.0, squares.draws - squares.residual) / n,
-            squares.residual,
+            max(0.0, spread.images - spread.residual) * N_e,
+            max(0.0, spread.draws - spread.residual) * D_e,
+            spread.residual * spread.n,
+            spread,
+            retained.planned,
         )
 
-    def variance(self, n: float, d: float) -> float:
-        """Return the variance of the mean over `n` images and `d` draws."""
-        return self.images / n + self.draws / d + self.residual / (n * d)
+    def grown(self, images: int, draws: int) -> Spread:
+        """Predict the spread for so many planned images and draws, with holes as often as now."""
+        wider, longer = images / self.planned[0], draws / self.planned[1]
+        (N, D), (N_e, D_e) = self.spread.counted, self.spread.effective
+        N_e, D_e, n = N_e * wider, D_e * longer, self.spread.n * wider * longer
+        residual = self.residual / n
+        return Spread(
+            self.images / N_e + residual,
+            self.draws / D_e + residual,
+            residual,
+            (N_e, D_e),
+            (N * wider, D * longer),
+            n,
+        )
 
-    def half_width(self, n: float, d: float, alpha: float) -> float:
-        """Predict mean minus lower bound for `n` images and `d` draws."""
-        by_image = self.residual + d * self.images
-        by_draw = self.residual + n * self.draws
-        squares = MeanSquares(by_image, by_draw, self.residual, int(n), int(d))
-        if squares.variance == 0:
+    def variance(self, images: int, draws: int) -> float:
+        """Return the variance of the mean over so many planned images and draws."""
+        return self.grown(images, draws).variance
+
+    def half_width(self, images: int, draws: int, alpha: float) -> float:
+        """Predict mean minus lower bound for so many planned images and draws."""
+        spread = self.grown(images, draws)
+        if spread.variance == 0:
             return 0.0
-        return float(stdtrit(squares.df, 1 - alpha)) * math.sqrt(squares.variance)
+        return float(stdtrit(spread.df, 1 - alpha)) * math.sqrt(spread.variance)
 
 
 def more_needed(
-    z: FloatArray, threshold: float, *, alpha_pass: float | None, alpha_fail: float
+    retained: Retained, line: Line, *, alpha_pass: float | None, alpha_fail: float
 ) -> More:
-    """Predict what would bring the bound of the mean of `z` (N, D) past `threshold`.
+    """Predict what would bring the bound of R past the line's threshold.
 
     The estimate and the variance components are taken as they stand, so the advice is as likely to
-    be too small as too large. `alpha_pass` None: only the lower bound can decide.
+    be too small as too large. `alpha_pass` None: it cannot pass.
     """
-    gap = float(z.mean()) - threshold
-    alpha = alpha_fail if gap > 0 else alpha_pass
-    if alpha is None or gap == 0 or not math.isfinite(gap):
+    gap, parts = retained.R - line.threshold, Components.of(retained)
+    alpha = alpha_fail if (gap > 0) is (line.must == "change") else alpha_pass
+    if parts is None or alpha is None or gap == 0 or not math.isfinite(gap):
         return More(None, None, None)
-    n, d = z.shape
-    parts = Components.of(z)
+    n, d = retained.planned
 
     def enough(more_images: int, more_draws: int) -> bool:
         return parts.half_width(n + more_images, d + more_draws, alpha) < abs(gap)
 
     both = _least(lambda k: enough(_share(n, k), _share(d, k)), GRAIN * (FACTOR - 1))
-    return More(
-        _least(lambda k: enough(k, 0), (FACTOR - 1) * n),
-        _least(lambda k: enough(0, k), (FACTOR - 1) * d),
-        None if both is None else (_share(n, both), _share(d, both)),
-    )
+    images = _least(lambda k: enough(k, 0), (FACTOR - 1) * n)
+    draws = _least(lambda k: enough(0, k), (FACTOR - 1) * d)
+    pair = None if both is None else (_share(n, both), _share(d, both))
+    return More(images, draws, pair, _cost(images, draws, (n, d)))
+
+
+def _cost(images: int | None, draws: int | None, planned: tuple[int, int]) -> float:
+    """Compare costs: a draw asks for a map of every image, an image for one of every draw and one of the trained network."""
+    n, d = planned
+    return math.nan if images is None or draws is None else images * (d + 1) / (draws * n)
 
 
 def _share(n: int, k: int) -> int:

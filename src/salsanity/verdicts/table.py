@@ -1,4 +1,4 @@
-"""From rows of scores to complete (image, draw) tables, whatever the order of the rows."""
+"""From rows of scores to (image, draw) tables, whatever the order of the rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from salsanity.records import REFERENCE_STAGE, VIEWS
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
+CodeArray = NDArray[np.int32]
+Place = tuple[str, str, str]
+"""A cell: method, view, similarity."""
 
 COLUMNS: Final = (
     "draw",
@@ -32,6 +35,13 @@ COLUMNS: Final = (
 SIMILARITIES: Final = ("spearman", "ssim", "hog", "pearson", "cosine")
 ROUNDING: Final = 1e-5
 KEYS: Final = ("method", "stage", "view", "similarity")
+KINDS: Final = {"value": "similarity", "chance": "chance", "ceiling": "ceiling"}
+NEEDS: Final = tuple(KINDS)
+"""The scores that a retained similarity is made of."""
+UNSAID: Final = -1
+"""Code of a row without a reason."""
+ABSENT: Final = -2
+"""Code of a row that is not there."""
 
 
 @final
@@ -42,22 +52,20 @@ class StageTable:
     value: FloatArray
     """(N, D) similarity of the reference map and the map at the stage."""
     chance: FloatArray
-    """(N, D) similarity of the reference map and another image's map at the stage."""
+    """(N, D) similarity of the reference map and other images' maps at the stage."""
     ceiling: FloatArray
     """(N,) similarity of the reference map and the trained network's map explained once more."""
     undefined: Mapping[str, int]
     """Reasons for undefined scores, and how often each occurs."""
+    between: FloatArray
+    """(N,) similarity of the reference map and the reference maps of other images; NaN where it was not measured."""
+    draws: IntArray
+    """(D,) numbers of the draws."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """N images and D draws."""
         return self.value.shape[0], self.value.shape[1]
-
-    @property
-    def defined(self) -> NDArray[np.bool_]:
-        """(N, D): value, chance and ceiling are all finite."""
-        scores = np.isfinite(self.value) & np.isfinite(self.chance)
-        return np.asarray(scores & np.isfinite(self.ceiling)[:, None], dtype=bool)
 
 
 @final
@@ -70,12 +78,12 @@ class Scores:
     reasons: tuple[str, ...]
     stages: Mapping[str, int]
     """Stages other than `self` and their index, in the order of the index."""
-    key: IntArray
-    image: IntArray
-    draw: IntArray
+    key: CodeArray
+    image: CodeArray
+    draw: CodeArray
     value: FloatArray
     chance: FloatArray
-    reason: IntArray
+    reason: CodeArray
 
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
@@ -83,76 +91,72 @@ class Scores:
         found = {p for p in pairs for stage in self.names["stage"] if self._has(method, stage, *p)}
         return sorted(found, key=lambda p: (*_place(p[0], VIEWS), *_place(p[1], SIMILARITIES)))
 
-    def at(
-        self, method: str, stage: str, view: str, similarity: str, *, beside: tuple[str, ...] = ()
+    def table(
+        self,
+        place: Place,
+        stage: str,
+        *,
+        beside: tuple[str, ...] = (),
+        needs: Collection[str] = NEEDS,
     ) -> StageTable:
         """Return the table of one cell at one stage.
 
         Its images and draws are all that the method has at that stage in any cell, so a score
         that is missing counts as undefined. Images of the stages `beside` count too, so that the
-        rows of their tables are the same images.
+        rows of their tables are the same images. `needs`: the scores whose absence is counted as undefined.
         """
-        everything = self._span(method, stage)
-        shared = [self.image[self._span(method, name)] for name in (stage, *beside)]
-        images, draws = np.unique(np.concatenate(shared)), np.unique(self.draw[everything])
+        method, view, similarity = place
+        images = _Places.of(*(self.image[self._span(method, name)] for name in (stage, *beside)))
+        draws = _Places.of(self.draw[self._span(method, stage)])
         rows = self._span(method, stage, view, similarity)
-        place = (
-            np.searchsorted(images, self.image[rows]),
-            np.searchsorted(draws, self.draw[rows]),
-        )
-        shape, where = (len(images), len(draws)), f"{method} at stage {stage}"
-        value = _filled(shape, place, self.value[rows], where)
-        chance = _filled(shape, place, self.chance[rows], where)
-        said = np.full(shape, -2, dtype=np.int64)
-        said[place] = self.reason[rows]
-        ceiling, ceiling_said = self._ceiling(method, view, similarity, images)
-        undefined = self._undefined(value, chance, ceiling, said, ceiling_said)
-        return StageTable(value, chance, ceiling, undefined)
+        at = (images.of_codes[self.image[rows]], draws.of_codes[self.draw[rows]])
+        shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
+        value = _filled(shape, at, self.value[rows], where)
+        chance = _filled(shape, at, self.chance[rows], where)
+        said = np.full(shape, ABSENT, dtype=np.int32)
+        said[at] = self.reason[rows]
+        ceiling, between, ceiling_said = self._ceiling(place, images)
+        ceiling_codes = np.broadcast_to(ceiling_said[:, None], shape)
+        scores = {
+            "value": (value, said),
+            "chance": (chance, said),
+            "ceiling": (np.broadcast_to(ceiling[:, None], shape), ceiling_codes),
+        }
+        undefined = self._undefined({name: scores[name] for name in NEEDS if name in needs})
+        return StageTable(value, chance, ceiling, undefined, between, draws.codes)
 
-    def _ceiling(
-        self, method: str, view: str, similarity: str, images: IntArray
-    ) -> tuple[FloatArray, IntArray]:
-        """Return the ceiling of each image, the mean over the networks that have one."""
+    def _ceiling(self, place: Place, images: _Places) -> tuple[FloatArray, FloatArray, CodeArray]:
+        """Return each image's ceiling and likeness to other images, means over the networks that have one, and what was said."""
+        method, view, similarity = place
         rows = self._span(method, REFERENCE_STAGE, view, similarity)
-        known = np.isin(self.image[rows], images)
-        networks = np.unique(self.draw[rows])
-        place = (
-            np.searchsorted(images, self.image[rows][known]),
-            np.searchsorted(networks, self.draw[rows][known]),
+        at = images.find(self.image[rows])
+        known = at >= 0
+        networks = _Places.of(self.draw[rows])
+        where = (at[known], networks.of_codes[self.draw[rows][known]])
+        shape = (len(images.codes), len(networks.codes))
+        ceiling, between = (
+            row_means(_filled(shape, where, column[rows][known], f"{method}'s ceiling"))
+            for column in (self.value, self.chance)
         )
-        shape = (len(images), len(networks))
-        ceilings = _filled(shape, place, self.value[rows][known], f"{method}'s ceiling")
-        present = np.zeros(shape, dtype=bool)
-        present[place] = True
-        said = np.full(len(images), -2, dtype=np.int64)
-        said[place[0]] = self.reason[rows][known]
-        total = np.where(present, ceilings, 0.0).sum(axis=1)
-        count = present.sum(axis=1)
-        mean = np.divide(total, count, out=np.full(len(images), np.nan), where=count > 0)
-        return mean, said
+        said = np.full(len(images.codes), ABSENT, dtype=np.int32)
+        said[where[0]] = self.reason[rows][known]
+        return ceiling, between, said
 
-    def _undefined(
-        self,
-        value: FloatArray,
-        chance: FloatArray,
-        ceiling: FloatArray,
-        said: IntArray,
-        ceiling_said: IntArray,
-    ) -> dict[str, int]:
-        no_value, no_chance = ~np.isfinite(value), ~np.isfinite(chance)
-        no_ceiling = np.broadcast_to(~np.isfinite(ceiling)[:, None], value.shape)
+    def _undefined(self, scores: Mapping[str, tuple[FloatArray, CodeArray]]) -> dict[str, int]:
+        """Count why cells are undefined, each by the first of its `scores` (values and what was said) that is."""
         count: Counter[str] = Counter()
-        count.update(self._why(said[no_value], "undefined similarity"))
-        only_chance = no_chance & ~no_value
-        count.update(self._why(said[only_chance], "undefined chance"))
-        only_ceiling = no_ceiling & ~no_value & ~no_chance
-        codes = np.broadcast_to(ceiling_said[:, None], value.shape)[only_ceiling]
-        count.update(self._why(codes, "undefined ceiling"))
+        whole: NDArray[np.bool_] | None = None
+        for name, (table, said) in scores.items():
+            defined = np.isfinite(table)
+            missing = ~defined if whole is None else ~defined & whole
+            self._count(count, said[missing], f"undefined {KINDS[name]}")
+            whole = defined if whole is None else defined & whole
         return dict(sorted(count.items()))
 
-    def _why(self, codes: IntArray, default: str) -> list[str]:
-        words = {-1: default, -2: "missing score"}
-        return [words.get(int(c)) or self.reasons[int(c)] for c in codes]
+    def _count(self, count: Counter[str], codes: CodeArray, default: str) -> None:
+        words = {UNSAID: default, ABSENT: "missing score"}
+        for code, times in zip(*np.unique(codes, return_counts=True), strict=True):
+            count[words.get(int(code)) or self.reasons[int(code)]] += int(times)
 
     def _has(self, *names: str) -> bool:
         rows = self._span(*names)
@@ -169,6 +173,30 @@ class Scores:
             low, width = low * len(self.names[column]), width * len(self.names[column])
         start, stop = np.searchsorted(self.key, (low, low + width))
         return slice(int(start), int(stop))
+
+
+@final
+@dataclass(frozen=True)
+class _Places:
+    """Codes that occur, in order, and the place of each code among them (-1: it does not occur)."""
+
+    codes: IntArray
+    of_codes: CodeArray
+
+    @classmethod
+    def of(cls, *codes: CodeArray) -> _Places:
+        occurs = np.zeros(1 + max((int(c.max(initial=-1)) for c in codes), default=-1), dtype=bool)
+        for some in codes:
+            occurs[some] = True
+        places = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
+        return cls(np.flatnonzero(occurs), places)
+
+    def find(self, codes: CodeArray) -> CodeArray:
+        """Return the places of codes that need not occur."""
+        known = codes < len(self.of_codes)
+        found = np.full(len(codes), -1, dtype=np.int32)
+        found[known] = self.of_codes[codes[known]]
+        return found
 
 
 def read_scores(
@@ -188,7 +216,7 @@ def read_scores(
     for column in KEYS:
         codes[column], values = _coded(frame[column])
         names[column] = {value: code for code, value in enumerate(values)}
-    key = np.zeros(len(frame), dtype=np.int64)
+    key = np.zeros(len(frame), dtype=np.int32)
     for column in KEYS:
         key = key * len(names[column]) + codes[column]
     order = np.argsort(key, kind="stable")
@@ -199,7 +227,7 @@ def read_scores(
         stages=_stage_order(names["stage"], codes["stage"], frame["stage_index"].to_numpy()),
         key=key[order],
         image=_coded(frame["image"])[0][order],
-        draw=frame["draw"].to_numpy(dtype=np.int64)[order],
+        draw=frame["draw"].to_numpy(dtype=np.int32)[order],
         value=frame["value"].to_numpy(dtype=np.float64)[order],
         chance=frame["chance"].to_numpy(dtype=np.float64)[order],
         reason=reason[order],
@@ -228,19 +256,19 @@ def _chosen(
     return frame if keep.all() else frame.loc[keep]
 
 
-def _coded(column: pd.Series) -> tuple[IntArray, tuple[str, ...]]:
+def _coded(column: pd.Series) -> tuple[CodeArray, tuple[str, ...]]:
     codes, names = pd.factorize(column, sort=True)
-    return codes.astype(np.int64), tuple(str(n) for n in names)
+    return codes.astype(np.int32), tuple(str(n) for n in names)
 
 
-def _stage_order(names: Mapping[str, int], codes: IntArray, index: IntArray) -> dict[str, int]:
+def _stage_order(names: Mapping[str, int], codes: CodeArray, index: IntArray) -> dict[str, int]:
     first = {name: int(index[codes == code].min()) for name, code in names.items()}
     first.pop(REFERENCE_STAGE, None)
     return dict(sorted(first.items(), key=lambda item: (item[1], item[0])))
 
 
 def _filled(
-    shape: tuple[int, ...], place: tuple[IntArray, ...], scores: FloatArray, where: str
+    shape: tuple[int, ...], place: tuple[CodeArray, ...], scores: FloatArray, where: str
 ) -> FloatArray:
     """Put `scores` into a table of NaN; two different scores for one place are an error.
 
@@ -257,6 +285,13 @@ def _filled(
             f"{where}; the scores of two runs are mixed in this folder: use one folder per run"
         )
     return table
+
+
+def row_means(table: FloatArray) -> FloatArray:
+    """Return the mean of each row's finite values; NaN where there is none."""
+    finite = np.isfinite(table)
+    total, count = np.where(finite, table, 0.0).sum(axis=1), finite.sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def _place(name: str, known: tuple[str, ...]) -> tuple[int, str]:
