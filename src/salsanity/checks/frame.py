@@ -9,7 +9,7 @@ intervals, verdicts, pages) is the same for every check.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -309,7 +309,7 @@ class Completed:
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
         own = self.simple.changed(ground, chunk, draw)
-        states = [_named(s, self._state(draw, s.name), self.same_noise) for s in own]
+        states = [self._completed(s, draw) for s in own]
         return states if self.same_noise or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
@@ -335,6 +335,12 @@ class Completed:
         """Whether changed states have the reference's noise."""
         return bool(getattr(self.simple, "same_noise", False))
 
+    def _completed(self, state: State, draw: int) -> State:
+        """Name a state apart from those of other checks; the figures show the first draw."""
+        shown = "" if draw else state.shown or state.name
+        stream = REFERENCE_STREAM if self.same_noise else state.stream
+        return replace(state, name=self._state(draw, state.name), stream=stream, shown=shown)
+
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
 
@@ -347,17 +353,3 @@ def trained() -> State:
 def again(check: str) -> State:
     """Return the trained network under other noise, which methods that draw noise are asked for: the ceiling."""
     return State(f"{check} 0/{REFERENCE_STAGE}", asks="stochastic")
-
-
-def _named(state: State, name: str, same_noise: bool) -> State:
-    stream = REFERENCE_STREAM if same_noise else state.stream
-    return State(
-        name,
-        state.weights,
-        state.targets,
-        state.inputs,
-        stream,
-        state.asks,
-        state.is_watched,
-        state.shown or state.name,
-    )
