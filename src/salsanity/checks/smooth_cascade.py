@@ -52,7 +52,9 @@ class SmoothCascade:
 
     name: ClassVar[str] = "smooth_cascade"
     needs: ClassVar[str] = "a trained network and images"
-    costs: ClassVar[str] = "as many explanations as noisy copies, per image and draw and of the trained network too"
+    costs: ClassVar[str] = (
+        "as many explanations as noisy copies, per image and draw and of the trained network too"
+    )
     words: ClassVar[Words] = Words(
         title="Smoothed model parameter randomisation test (sMPRT)",
         question="Do smoothed maps change when what the network learned is destroyed?",
