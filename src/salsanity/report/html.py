@@ -27,6 +27,7 @@ from salsanity.report.terms import (
     line_term,
     printable,
     similarity_name,
+    stage_words,
     state_name,
 )
 from salsanity.report.worst import worst_part
@@ -194,7 +195,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(FILTERS)
-    found.globals["alt"] = tiles.alt
+    found.globals.update(alt=tiles.alt, stage_words=stage_words)
     return found
 
 

@@ -102,21 +102,21 @@ def _beside(part: Part, headline: Verdict) -> str:
         return "broken: it raised on every image"
     if headline.outcome is not Outcome.PASS or headline.method in part.controls:
         return ""
-    words, control = printable(part.record.words.uncaught), passes_too(part)
-    return f"{words}; {control}" if control else words
+    return passes_too(part) or printable(part.record.words.uncaught)
 
 
 def blank_words(cell: Verdict) -> str:
     """Say which shares of maps are blank; empty where none are, or where that was not recorded."""
-    shares = {"changed": cell.blank_changed, "reference": cell.blank_reference}
-    if not any(share > 0 for share in shares.values()):
+    changed, reference = cell.blank_changed, cell.blank_reference
+    if not (changed > 0 or reference > 0):
         return ""
-    said = [f"{_percent(s)} of {name}" for name, s in shares.items() if s == s]
-    return f"blank: {' and '.join(said)} maps"
+    return f"blank {_percent(changed)}, before {_percent(reference)}"
 
 
 def _percent(share: float) -> str:
     """Write a share so that some is never none, and nearly all never all."""
+    if share != share:
+        return "–"
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
