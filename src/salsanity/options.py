@@ -32,7 +32,7 @@ class Option:
     on_command_line: bool = True
 
 
-def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002 - the field's standard name
+def option(default: Any, help: str, **facts: Any) -> Any:
     """Return a dataclass field with its option's facts; see `Option`."""
     return field(default=default, metadata={_KEY: Option(help, **facts)})
 

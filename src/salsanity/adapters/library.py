@@ -55,6 +55,11 @@ class LibraryMethod:
     explanation: Explanation
     stochastic: bool = True
 
+    @property
+    def multiplied(self) -> bool:
+        """Whether the map is a product with the input, which can be left out."""
+        return bool(getattr(self.explanation, "multiplied", False))
+
     def steps(self, inputs: Inputs) -> Steps:
         """Yield one opaque step."""
 

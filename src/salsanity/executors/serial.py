@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, final
+from typing import Protocol, final
 
-U = TypeVar("U")
-R = TypeVar("R")
+from salsanity.records import UnitKey, UnitResult
+from salsanity.units.job import Job, Lot, Tick
 
 
 @dataclass(frozen=True)
@@ -18,17 +18,29 @@ class Failure:
     error: BaseException
     trace: str
 
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return the failure that an error in hand is."""
+        return cls(error, "".join(traceback.format_exception(error)))
+
     @property
     def words(self) -> str:
         """Return the error's type and message in one line."""
         return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
 
 
-class Executor(Protocol):
-    """Runs work on units, here or elsewhere; results come in any order."""
+Done = tuple[UnitKey, UnitResult | Failure]
 
-    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
-        """Yield every unit with its result, or with the failure that spoiled it alone."""
+
+class Executor(Protocol):
+    """Runs the units of a job, here or elsewhere; results come in any order."""
+
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
+        """Yield every unit with its result, or with the failure that spoiled it alone.
+
+        Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick`
+        may be told of evaluations while a unit is computed, in this process; results alone are enough.
+        """
 
 
 @final
@@ -36,10 +48,12 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs every unit in this process, in order."""
 
-    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
         """Yield each unit as soon as it is done; Ctrl-C passes through."""
-        for unit in units:
-            try:
-                yield unit, work(unit)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
-                yield unit, Failure(error, traceback.format_exc())
+        opened = job.open(tick=tick)
+        for lot in lots:
+            for unit in lot:
+                try:
+                    yield unit, opened.do(unit)
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
+                    yield unit, Failure.of(error)

@@ -18,7 +18,7 @@ from salsanity.models.slots import dotted
 from salsanity.models.tracing import Trace
 
 MOST_BLOCKS: Final = 24
-"""Above this, neighbours in a sequence are taken together ("about 20" of SCIENCE section 3)."""
+"""Above this, neighbours in a sequence are taken together ("about 20" of docs/science.md)."""
 
 ENOUGH_BLOCKS: Final = 8
 """With so many, a coarser level is kept rather than grouped (EfficientNet-B4's stages)."""

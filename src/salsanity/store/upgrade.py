@@ -40,6 +40,7 @@ LABEL_WORDS: Final = Words(
     use="explaining how images and labels are related",
     source="Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292",
     draw=("pair of networks", "pairs of networks"),
+    scope="this speaks of these networks only",
 )
 CONTROLS: Final = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
 """What the controls of both checks must come out as."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from salsanity.checks.explain import Explained
 from salsanity.randomizers.collapse import is_collapsed
+from salsanity.units.compare import alive_maps
+from salsanity.units.explain import Explained
 
 
 def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
@@ -23,28 +24,20 @@ def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
         "var_classes": float(wide.var(1).mean()) if finite and wide.shape[1] > 1 else None,
         "max_logit": float(wide.abs().max()) if finite else None,
         "finite": finite,
-        "dead": {name: _dead(explained) for name, explained in maps.items()},
+        "dead": {name: alive_maps(explained).count(False) for name, explained in maps.items()},
     }
 
 
-def _dead(explained: Explained) -> int:
-    """How many maps are zero or constant everywhere, not finite, or absent."""
-    if explained.maps is None:
-        return len(explained.reasons)
-    flat = explained.maps.flatten(1)
-    alive = torch.isfinite(flat).all(1) & (flat.amax(1) > flat.amin(1))
-    return int((~alive).sum())
-
-
 def pooled(summaries: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Pool the chunks' summaries by draw and stage into the entries of gates.json."""
-    by_state: dict[tuple[int, str], list[Mapping[str, Any]]] = {}
+    """Pool the chunks' summaries by check, draw and stage into the entries of gates.json."""
+    by_state: dict[tuple[str, int, str], list[Mapping[str, Any]]] = {}
     for summary in summaries:
-        by_state.setdefault((summary["draw"], summary["stage"]), []).append(summary)
-    return [_pool(draw, stage, parts) for (draw, stage), parts in sorted(by_state.items())]
+        place = (summary["check"], summary["draw"], summary["stage"])
+        by_state.setdefault(place, []).append(summary)
+    return [_pool(*place, parts) for place, parts in sorted(by_state.items())]
 
 
-def _pool(draw: int, stage: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _pool(check: str, draw: int, stage: str, parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     sd_images = _root(_weighted(parts, "var_images", less=1))
     sd_classes = _root(_weighted(parts, "var_classes"))
     finite = all(part["finite"] for part in parts)
@@ -55,6 +48,7 @@ def _pool(draw: int, stage: str, parts: Sequence[Mapping[str, Any]]) -> dict[str
         for name, count in part["dead"].items():
             dead[name] = dead.get(name, 0) + count
     return {
+        "check": check,
         "draw": draw,
         "stage": stage,
         "n": total,

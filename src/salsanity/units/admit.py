@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from salsanity.checks.compare import compare, prepare
-from salsanity.checks.explain import Explained, Wanted, explain
-from salsanity.checks.intervention import REFERENCE_STREAM, Instruments
+from salsanity.checks.frame import REFERENCE_STREAM
 from salsanity.errors import MethodError
 from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
 from salsanity.models.layers import SpatialLayer, spatial_layer
@@ -23,6 +21,9 @@ from salsanity.passes.derivative import differentiate
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.schedule import State, evaluations
 from salsanity.similarity import Similarity
+from salsanity.units.compare import compare, prepare
+from salsanity.units.explain import Explained, Wanted, explain
+from salsanity.units.tools import Instruments
 
 
 def logits_of(network: Network, x: Tensor, *, batch_size: int) -> Tensor:
@@ -140,7 +141,7 @@ def comparison_seconds(x: Tensor, similarities: Sequence[Similarity[Any]]) -> fl
     began = time.perf_counter()
     for cell, features in prepare(maps, similarities).items():
         similarity = next(s for s in similarities if s.name == cell[2])
-        compare(similarity, features, features, list(range(len(x))))
+        compare(similarity, features, features, [(i,) for i in range(len(x))])
     return (time.perf_counter() - began) / len(x)
 
 

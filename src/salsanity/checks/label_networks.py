@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from salsanity.checks.frame import Workshop
 from salsanity.data.examples import ImageSource, seeded_order
 from salsanity.data.tensors import stack
-from salsanity.errors import DataError
+from salsanity.errors import DataError, UsageError
 from salsanity.models.weights import load_weights
+from salsanity.narrator import Narrator, duration
 from salsanity.randomizers.labels import permuted_labels
 from salsanity.records import digest
 from salsanity.seeds import seed_for
-from salsanity.suite.narrator import Narrator, duration
 from salsanity.training.checkpoint import are_whole, save_weights
 from salsanity.training.evaluate import LabelledImages, accuracy
 from salsanity.training.loop import Progress, seeded, train
@@ -26,7 +27,7 @@ from salsanity.training.settings import TrainingSettings
 
 Kind = Literal["true", "permuted"]
 CHANCE_MARGIN: Final = 0.05
-"""Test accuracy of a network on permuted labels may be this far from chance (SCIENCE, section 6)."""
+"""Test accuracy of a network on permuted labels may be this far from chance (docs/science.md)."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ class TrainedNetwork:
     def name(self) -> str:
         """The name in scores and figures."""
         return f"{self.kind}:{self.index}"
+
+    def to_json(self, fingerprint: str) -> dict[str, Any]:
+        """Return what spec.json says of the network."""
+        names = ("kind", "seed", "train_accuracy", "test_accuracy")
+        return {**{n: getattr(self, n) for n in names}, "fingerprint": fingerprint}
 
 
 @dataclass(frozen=True)
@@ -140,6 +146,45 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
         f"accuracy on true test labels {found.test_accuracy:.3f}."
     )
     return found
+
+
+def networks_of(
+    true: Sequence[nn.Module], permuted: Sequence[nn.Module], test: ImageSource
+) -> tuple[TrainedNetwork, ...]:
+    """Measure networks that the user brings on labelled test images."""
+    known = labelled(test)
+    kinds: tuple[tuple[Kind, Sequence[nn.Module]], ...] = (("true", true), ("permuted", permuted))
+    return tuple(
+        TrainedNetwork(kind, i, model, None, None, accuracy(model, known))
+        for kind, models in kinds
+        for i, model in enumerate(models)
+    )
+
+
+def trained_networks(
+    workshop: Workshop, settings: TrainingSettings, *, networks: int, train_images: int | None
+) -> tuple[TrainedNetwork, ...]:
+    """Train `networks` of each kind on `train_images` images (None: all), or read those that were trained before.
+
+    Raises `UsageError` without training data or a builder, `TrainingError` below the wanted train accuracy.
+    """
+    if workshop.train is None or workshop.make_model is None:
+        raise UsageError(
+            "expected training data, or trained networks (true and permuted); give one"
+        )
+    training = Training(
+        workshop.make_model,
+        labelled(workshop.train, limit=train_images, seed=workshop.seed),
+        labelled(workshop.test),
+        settings,
+        workshop.seed,
+        workshop.device,
+        workshop.folder,
+    )
+    kinds: tuple[Kind, ...] = ("true", "permuted")
+    return tuple(
+        trained(training, kind, i, workshop.narrator) for kind in kinds for i in range(networks)
+    )
 
 
 def _labels(training: Training, kind: Kind, index: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Final
 from salsanity.records import UnitKey
 
 GROUP: Final = 8
-"""Images in a group; an image's partner for chance is the next one of its group, cyclically."""
+"""Images in a group; an image's partners for chance are the next ones of its group, cyclically."""
 
 
 def grouped(count: int, *, size: int = GROUP) -> list[range]:
@@ -32,13 +32,13 @@ def chunked(count: int, *, gallery: int, groups_per_chunk: int) -> list[range]:
     return chunks
 
 
-def partners(ids: Sequence[str]) -> list[int | None]:
-    """For each image of a chunk, the position of the next one in its group with other pixels, or None."""
-    found: list[int | None] = [None] * len(ids)
+def partners(ids: Sequence[str]) -> list[tuple[int, ...]]:
+    """For each image of a chunk, the positions of the others of its group with other pixels, the next one first, cyclically."""
+    found: list[tuple[int, ...]] = [()] * len(ids)
     for group in grouped(len(ids)):
         for i in group:
             after = [*range(i + 1, group.stop), *range(group.start, i)]
-            found[i] = next((j for j in after if ids[j] != ids[i]), None)
+            found[i] = tuple(j for j in after if ids[j] != ids[i])
     return found
 
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from salsanity.checks.explain import Explained
 from salsanity.records import VIEWS
 from salsanity.similarity import Scores, Similarity, View, view
+from salsanity.units.explain import Explained
 
 Cell = tuple[str, str, str]
 """(method, view, similarity)."""
@@ -24,10 +24,11 @@ STACKED: Final = 16
 
 @dataclass(frozen=True)
 class Prepared:
-    """Features of one method's maps of a batch, or why there are none."""
+    """Features of one method's maps of a batch, or why there are none; which maps are finite and not constant."""
 
     features: Any
     reasons: tuple[str | None, ...]
+    alive: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,19 +38,13 @@ class Reference:
     features: dict[Cell, Prepared]
     passless: dict[str, Tensor]
 
-    @classmethod
-    def of(
-        cls, maps: Mapping[str, Explained], similarities: Sequence[Similarity[Any]]
-    ) -> Reference:
-        """Compute the features of reference maps."""
-        passless = {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
-        return cls(prepare(maps, similarities), passless)
-
 
 def prepare(
     maps: Mapping[str, Explained],
     similarities: Sequence[Similarity[Any]],
     known: Reference | None = None,
+    *,
+    views: Sequence[str] = VIEWS,
 ) -> dict[Cell, Prepared]:
     """Compute the features of every method, view and similarity once.
 
@@ -62,13 +57,23 @@ def prepare(
         again = {m for m, made in given.items() if _equal(known.passless.get(m), made)}
         found = {c: old.features for c, old in known.features.items() if c[0] in again}
         given = {m: made for m, made in given.items() if m not in again}
-    for name in VIEWS:
+    for name in views:
         for stack in _stacks({m: _view(made, name) for m, made in given.items()}):
             for similarity in similarities:
                 for method, features in _features(similarity, stack).items():
                     found[method, name, similarity.name] = features
-    cells = [(m, name, s.name) for m in maps for name in VIEWS for s in similarities]
-    return {cell: Prepared(found.get(cell), maps[cell[0]].reasons) for cell in cells}
+    cells = [(m, name, s.name) for m in maps for name in views for s in similarities]
+    alive = {m: alive_maps(explained) for m, explained in maps.items()}
+    return {c: Prepared(found.get(c), maps[c[0]].reasons, alive[c[0]]) for c in cells}
+
+
+def alive_maps(explained: Explained) -> tuple[bool, ...]:
+    """Say of each image whether its map is there, finite and not constant."""
+    if explained.maps is None:
+        return (False,) * len(explained.reasons)
+    flat = explained.maps.flatten(1)
+    alive = torch.isfinite(flat).all(1) & (flat.amax(1) > flat.amin(1))
+    return tuple(a and not why for a, why in zip(alive.tolist(), explained.reasons, strict=True))
 
 
 def _stacks(views: Mapping[str, View]) -> list[dict[str, View]]:
@@ -157,9 +162,15 @@ def compare(
     similarity: Similarity[Any],
     reference: Prepared,
     changed: Prepared,
-    partners: Sequence[int | None] | None,
+    partners: Sequence[Sequence[int]] | None,
+    *,
+    most: int = 1,
 ) -> Comparison:
-    """Compare reference map i with changed map i, and, for chance, with changed map `partners[i]`."""
+    """Compare reference map i with changed map i and, for chance, with those of the next `most` alive partners.
+
+    `partners`: per image, positions in order; None: no chance is asked for. Chance is the mean over the partners with which the
+    similarity is defined. Source: docs/science.md.
+    """
     n = len(reference.reasons)
     if reference.features is None or changed.features is None:
         reasons = [a or b for a, b in zip(reference.reasons, changed.reasons, strict=True)]
@@ -169,16 +180,43 @@ def compare(
     )
     if partners is None:
         return Comparison(values, [math.nan] * n, reasons)
-    order = [i if partner is None else partner for i, partner in enumerate(partners)]
-    chances, why = [math.nan] * n, list[str | None]([None] * n)
-    if any(partner is not None for partner in partners):
-        others = similarity.compare(reference.features, changed.features.take(order))
-        chances, why = _values(others, reference, changed, order)
-    for i, partner in enumerate(partners):
-        if partner is None:
-            chances[i], why[i] = math.nan, "no other image to compare with"
+    chances, why = chance(similarity, reference, changed, partners, most=most)
     merged = [a or (b and f"chance: {b}") for a, b in zip(reasons, why, strict=True)]
     return Comparison(values, chances, merged)
+
+
+def chance(
+    similarity: Similarity[Any],
+    reference: Prepared,
+    changed: Prepared,
+    partners: Sequence[Sequence[int]],
+    *,
+    most: int,
+) -> tuple[list[float], list[str | None]]:
+    """Return the mean similarity of reference map i and its partners' changed maps, and why there is none."""
+    chosen = [[j for j in row if changed.alive[j]][:most] for row in partners]
+    sums, counts = [0.0] * len(chosen), [0] * len(chosen)
+    why: list[str | None] = [_no_partner(row) for row in partners]
+    for k in range(max(map(len, chosen), default=0)):
+        order = [row[k] if k < len(row) else i for i, row in enumerate(chosen)]
+        scores = similarity.compare(reference.features, changed.features.take(order))
+        values, reasons = _values(scores, reference, changed, order)
+        for i, row in enumerate(chosen):
+            if k >= len(row):
+                continue
+            if reasons[i] is None:
+                sums[i] += values[i]
+                counts[i] += 1
+            else:
+                why[i] = reasons[i]
+    means = [total / n if n else math.nan for total, n in zip(sums, counts, strict=True)]
+    return means, [None if n else reason for n, reason in zip(counts, why, strict=True)]
+
+
+def _no_partner(row: Sequence[int]) -> str:
+    if row:
+        return "every other map of the group is blank"
+    return "no other image to compare with"
 
 
 def _values(
