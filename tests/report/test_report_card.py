@@ -12,10 +12,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from salsanity.errors import UsageError
 from salsanity.records import Outcome
-from salsanity.report import read_run
-from salsanity.report.card import Card, CardCell, CardColumn, CardRow, card
+from salsanity.report import read_run, write_card
+from salsanity.report.card import Card, CardCell, CardColumn, CardRow, card_of
 from salsanity.report.folder import Part
+from salsanity.report.html import card_page
 from salsanity.report.worst import deciding, furthest
 
 NASTY = r"a|b & c_d <i>50 %</i> \x {y} #1 $z$ ~^ *s* `t`"
@@ -23,7 +25,7 @@ NASTY = r"a|b & c_d <i>50 %</i> \x {y} #1 $z$ ~^ *s* `t`"
 
 @pytest.fixture(scope="module")
 def shown(several: Path) -> Card:
-    return card(read_run(several))
+    return card_of(read_run(several))
 
 
 def cells(found: Card) -> dict[str, tuple[CardCell | None, ...]]:
@@ -75,7 +77,7 @@ def test_runs_are_put_side_by_side_and_what_is_missing_stays_missing(
 ) -> None:
     run = read_run(several)
     fewer = replace(run.parts[0], spec=dict(run.spec) | {"methods": ["gradient"]})
-    found = card(fewer, read_run(labels))
+    found = card_of(fewer, read_run(labels))
     assert [c.key for c in found.columns] == ["cascade", "labels"]
     missing = [m for m, row in cells(found).items() if row[0] is None]
     assert len(missing) == 9
@@ -85,12 +87,12 @@ def test_runs_are_put_side_by_side_and_what_is_missing_stays_missing(
 
 def test_one_check_in_two_runs_gets_two_names(cascade: Path, plain: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(cascade, tmp_path / "again"))
-    networks = card(read_run(cascade), read_run(plain))
+    networks = card_of(read_run(cascade), read_run(plain))
     assert len({c.key for c in networks.columns}) == 2
     assert networks.columns[1].key == "cascade, reference:cnn"
-    folders = card(read_run(cascade), read_run(copy))
+    folders = card_of(read_run(cascade), read_run(copy))
     assert folders.columns[1].key == "cascade, again"
-    same = card(read_run(cascade), read_run(cascade))
+    same = card_of(read_run(cascade), read_run(cascade))
     assert len(set(same.to_frame().columns)) == 8
 
 
@@ -150,7 +152,7 @@ def test_twin_an_unescaped_name_is_noticed() -> None:
 
 
 def test_what_is_not_to_be_trusted_is_marked(distrusted: Path) -> None:
-    found = card(read_run(distrusted))
+    found = card_of(read_run(distrusted))
     assert not found.columns[0].trusted
     assert "NOT TO BE TRUSTED" in found.to_markdown()
 
@@ -158,7 +160,7 @@ def test_what_is_not_to_be_trusted_is_marked(distrusted: Path) -> None:
 def test_a_method_without_numbers_has_an_outcome_alone(plain: Path) -> None:
     (part,) = read_run(plain).parts
     bare = tuple(replace(v, kept=(), outcome=Outcome.UNINFORMATIVE) for v in part.verdicts)
-    found = card(replace(part, verdicts=bare))
+    found = card_of(replace(part, verdicts=bare))
     cell = found.rows[0].cells[0]
     assert cell is not None
     assert math.isnan(cell.number)
@@ -168,4 +170,25 @@ def test_a_method_without_numbers_has_an_outcome_alone(plain: Path) -> None:
 
 def test_the_card_of_parts_is_that_of_their_run(several: Path, shown: Card) -> None:
     parts: tuple[Part, ...] = read_run(several).parts
-    assert card(*parts) == shown
+    assert card_of(*parts) == shown
+
+
+@pytest.mark.parametrize("form", ["html", "csv", "md", "tex", "png", "pdf", "svg"])
+def test_every_form_can_be_written(several: Path, plain: Path, tmp_path: Path, form: str) -> None:
+    path = write_card([several, read_run(plain)], tmp_path / "new" / f"card.{form}")
+    assert path.stat().st_size > 400
+    assert [p.name for p in path.parent.iterdir()] == [f"card.{form}"]
+    if form in ("html", "md", "tex", "csv"):
+        assert "0.62" in path.read_text(encoding="utf-8")
+
+
+def test_another_ending_says_what_there_is(several: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"\.html, \.csv"):
+        write_card([several], tmp_path / "card.docx")
+
+
+def test_the_page_of_the_card_trusts_no_name() -> None:
+    text = card_page(small())
+    assert "<i>" not in text
+    assert "&lt;i&gt;" in text
+    assert "not to be trusted" in text

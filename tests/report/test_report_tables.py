@@ -192,7 +192,7 @@ def test_networks_and_explainers_are_named_without_their_folders() -> None:
         "a.py:mine": "a.py:mine",
         "b.py:mine": "b.py:mine",
         "gradient": "Gradient",
-        "smoothgrad(samples=2)": "SmoothGrad(samples=2)",
+        "smoothgrad(samples=2)": "SmoothGrad (samples=2)",
     }
 
 

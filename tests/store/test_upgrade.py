@@ -143,7 +143,9 @@ def test_old_scores_are_judged_by_the_record(store: DirectoryStore) -> None:
     assert set(headlines) == {*spec["methods"], *spec["controls"]}
     assert str(headlines["edge"].outcome) == ("FAIL" if record.is_course else "INCONCLUSIVE")
     by_cell = {(v.method, v.view, v.similarity): v for v in found}
-    for row in store.read_verdicts():  # no score is undefined, so that the ratio of sums is the old ratio of means
+    for row in (
+        store.read_verdicts()
+    ):  # no score is undefined, so that the ratio of sums is the old ratio of means
         new = by_cell[row["method"], row["view"], row["similarity"]]
         if row["view"] is not None:
             assert new.retained == pytest.approx(row["retained"], abs=1e-9)

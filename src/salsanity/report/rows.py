@@ -97,12 +97,13 @@ def _row(part: Part, headline: Verdict) -> MethodRow:
 
 
 def _beside(part: Part, headline: Verdict) -> str:
-    """Say beside a PASS that it is no praise, and beside a method that never gave a map that it is broken."""
+    """Say beside a PASS that it is no praise, where its reason does not, and of a method without a map that it is broken."""
     if headline.method in part.broken:
-        return "broken: it raised on every image"
+        return "raised on every image"
     if headline.outcome is not Outcome.PASS or headline.method in part.controls:
         return ""
-    return passes_too(part) or printable(part.record.words.uncaught)
+    said = passes_too(part) or printable(part.record.words.uncaught)
+    return "" if said in headline.reason else said
 
 
 def blank_words(cell: Verdict) -> str:
@@ -110,13 +111,12 @@ def blank_words(cell: Verdict) -> str:
     changed, reference = cell.blank_changed, cell.blank_reference
     if not (changed > 0 or reference > 0):
         return ""
-    return f"blank {_percent(changed)}, before {_percent(reference)}"
+    shares = (("", changed), ("before ", reference))
+    return "blank " + ", ".join(f"{when}{_percent(s)}" for when, s in shares if s == s)
 
 
 def _percent(share: float) -> str:
     """Write a share so that some is never none, and nearly all never all."""
-    if share != share:
-        return "–"
     if 0 < share < 0.005:
         return "<1 %"
     return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"

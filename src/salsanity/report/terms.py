@@ -106,6 +106,7 @@ TERMS: Final = {
     "target": "The class whose logit is explained.",
 }
 
+
 def glossary(records: Sequence[CheckRecord]) -> dict[str, str]:
     """Return the terms of the page with their explanations: the common ones, and each line of each check."""
     found = {name: text.format(ladder=ladder()) for name, text in TERMS.items()}
@@ -153,7 +154,7 @@ def method_name(method: str) -> str:
     """Return a method's name as people know it."""
     base, bracket, arguments = method.partition("(")
     if base in METHOD_NAMES:
-        return METHOD_NAMES[base] + printable(bracket + arguments)
+        return " ".join(filter(None, (METHOD_NAMES[base], printable(bracket + arguments))))
     return short_name(method)
 
 
