@@ -47,7 +47,7 @@ def run(
     """
     from salsanity.checks.named import optional_of
     from salsanity.suite.opening import narrator_for, source_of
-    from salsanity.suite.run import Request, run_checks
+    from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
     labels = None if targets is None else [int(target) for target in targets]
@@ -108,7 +108,7 @@ def data_randomization_test(
     from dataclasses import replace
 
     from salsanity.suite.opening import narrator_for, source_of
-    from salsanity.suite.run import Request, run_checks
+    from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
     from salsanity.training.settings import LABELS
 
