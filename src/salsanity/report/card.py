@@ -135,7 +135,7 @@ class Card:
         )
 
 
-def card(*runs: Run | Part) -> Card:
+def card_of(*runs: Run | Part) -> Card:
     """Return the card of one or several runs: methods by the checks that each run holds."""
     parts = [part for run in runs for part in (run.parts if isinstance(run, Run) else (run,))]
     methods = list(dict.fromkeys(method for part in parts for method in part.methods))

@@ -19,7 +19,7 @@ from salsanity.report.terms import (
     stage_words,
     state_name,
 )
-from salsanity.report.worst import beyond
+from salsanity.report.worst import beyond, worst_first
 
 BAR_WIDTH: Final = 240.0
 BAR_DOMAIN: Final = (-0.12, 1.12)
@@ -178,7 +178,7 @@ def _group(part: Part, table: pd.DataFrame, view: str, similarity: str) -> Curve
 
 
 def _present(part: Part, table: pd.DataFrame) -> list[str]:
-    return [m for m in (*part.methods, *part.controls) if (table["method"] == m).any()]
+    return [m for m in (*worst_first(part), *part.controls) if (table["method"] == m).any()]
 
 
 def marked_stages(part: Part) -> list[int]:

@@ -163,10 +163,9 @@ class Part:
         for method in self.methods:
             rows = self.scores[self.scores["method"] == method]
             if len(rows) and rows["value"].isna().all():
-                said = rows["reason"].dropna().astype(str)
-                raised = said[said.str.contains(RAISED, regex=False)]
+                raised = [r for r in rows["reason"] if isinstance(r, str) and RAISED in r]
                 if len(raised) == len(rows):
-                    found[method] = raised.mode().iloc[0].removeprefix(OF_CHANCE)
+                    found[method] = raised[0].removeprefix(OF_CHANCE)
         return found
 
 

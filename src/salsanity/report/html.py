@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,10 +16,13 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from salsanity.errors import UsageError
 from salsanity.records import CheckRecord
 from salsanity.report import charts, provenance, tiles
-from salsanity.report.card import card
+from salsanity.report.card import Card, card_of
 from salsanity.report.compare import Comparison, compare_runs
+from salsanity.report.figures.card import card_figure
+from salsanity.report.figures.style import save
 from salsanity.report.folder import Part, Run, read_run
 from salsanity.report.rows import ControlRow, MethodRow, control_rows, method_rows
 from salsanity.report.summary import changed, distrust, looks, short_answer, tally
@@ -27,6 +31,7 @@ from salsanity.report.terms import (
     line_term,
     printable,
     similarity_name,
+    stage_words,
     state_name,
 )
 from salsanity.report.worst import worst_part
@@ -137,7 +142,7 @@ def _page(run: Run, runs: list[Run], sections: list[Section], comparisons: list[
             run=run,
             head=next(s for s in sections if s.part is worst),
             sections=sections,
-            card=card(*runs) if len(sections) > 1 else None,
+            card=card_of(*runs) if len(sections) > 1 else None,
             distrust=[reason for one in runs for reason in distrust(one)],
             comparisons=comparisons,
             networks=provenance.networks(run.parts[0]),
@@ -156,6 +161,53 @@ def _page(run: Run, runs: list[Run], sections: list[Section], comparisons: list[
             margins=charts.MARGINS,
         )
     )
+
+
+def card_page(card: Card) -> str:
+    """Return the card as a page of its own."""
+    style, script = _own("report.css"), _own("report.js")
+    return (
+        _templates()
+        .get_template("card_page.html.j2")
+        .render(
+            card=card,
+            terms=glossary([]),
+            style=Markup(style),  # our own file  # noqa: S704  # nosec B704
+            script=Markup(script),  # our own file  # noqa: S704  # nosec B704
+            policy=_policy(style, script),
+        )
+    )
+
+
+def write_card(folders: Sequence[Run | Path | str], out: Path | str) -> Path:
+    """Write the card of one or several runs to `out` and return its path; the ending says the form.
+
+    Forms: html, csv, md, tex, png, pdf and svg.
+
+    Raises:
+        StoreError: a folder is not a run, or is damaged.
+        UsageError: `out` has another ending.
+    """
+    card = card_of(*(one if isinstance(one, Run) else read_run(one) for one in folders))
+    target = Path(out)
+    texts = {
+        ".html": lambda: card_page(card),
+        ".csv": card.to_csv,
+        ".md": card.to_markdown,
+        ".tex": card.to_latex,
+    }
+    if target.suffix in PICTURES:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return save(card_figure(card), target)
+    if target.suffix not in texts:
+        raise UsageError(
+            f"expected a file that ends with {', '.join((*texts, *PICTURES))}, got {target.name}; name one"
+        )
+    _replace(target, texts[target.suffix]())
+    return target
+
+
+PICTURES: Final = (".png", ".pdf", ".svg")
 
 
 def _policy(style: str, script: str) -> str:
@@ -194,7 +246,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(FILTERS)
-    found.globals["alt"] = tiles.alt
+    found.globals.update(alt=tiles.alt, stage_words=stage_words)
     return found
 
 

@@ -97,22 +97,22 @@ def _row(part: Part, headline: Verdict) -> MethodRow:
 
 
 def _beside(part: Part, headline: Verdict) -> str:
-    """Say beside a PASS that it is no praise, and beside a method that never gave a map that it is broken."""
+    """Say beside a PASS that it is no praise, where its reason does not, and of a method without a map that it is broken."""
     if headline.method in part.broken:
-        return "broken: it raised on every image"
+        return "raised on every image"
     if headline.outcome is not Outcome.PASS or headline.method in part.controls:
         return ""
-    words, control = printable(part.record.words.uncaught), passes_too(part)
-    return f"{words}; {control}" if control else words
+    said = passes_too(part) or printable(part.record.words.uncaught)
+    return "" if said in headline.reason else said
 
 
 def blank_words(cell: Verdict) -> str:
     """Say which shares of maps are blank; empty where none are, or where that was not recorded."""
-    shares = {"changed": cell.blank_changed, "reference": cell.blank_reference}
-    if not any(share > 0 for share in shares.values()):
+    changed, reference = cell.blank_changed, cell.blank_reference
+    if not (changed > 0 or reference > 0):
         return ""
-    said = [f"{_percent(s)} of {name}" for name, s in shares.items() if s == s]
-    return f"blank: {' and '.join(said)} maps"
+    shares = (("", changed), ("before ", reference))
+    return "blank " + ", ".join(f"{when}{_percent(s)}" for when, s in shares if s == s)
 
 
 def _percent(share: float) -> str:

@@ -35,16 +35,17 @@ def verdict_table(run: Run | Part) -> RenderableType:
     parts = list(_banner(run))
     for part in shown:
         if len(shown) > 1:
-            parts += [Text(printable(part.record.words.title), style="bold underline"), Text()]
-        parts += _verdicts(part)
+            title = printable(part.record.words.title)
+            parts += [*([Text()] if parts else []), Text(title, style="bold underline"), Text()]
+        parts += _verdicts(part, is_first=part is shown[0])
     return Group(*parts)
 
 
-def _verdicts(part: Part) -> Iterator[RenderableType]:
+def _verdicts(part: Part, *, is_first: bool) -> Iterator[RenderableType]:
     yield Text(answer(part))
     yield Text()
     yield _table(part)
-    yield Text(_legend(part), style="dim")
+    yield Text(_legend(part, is_first=is_first), style="dim")
     yield Text()
     for method in worst_first(part):
         headline = part.headlines.get(method)
@@ -106,6 +107,8 @@ def _add(table: Table, part: Part, method: str, label: str) -> None:
 def _kept(kept: Kept | None) -> str:
     if kept is None or kept.retained != kept.retained:
         return "-"
+    if all(bound != bound for bound in kept.retained_ci):
+        return _short(kept.retained)  # one draw gives no interval
     low, high = (_short(bound) for bound in kept.retained_ci)
     return f"{_short(kept.retained)} [{low},{high}]"
 
@@ -119,11 +122,14 @@ def _short(value: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def _legend(part: Part) -> str:
-    sentences = [
-        "Kept: the share of similarity that is left, in the cell that decides, with its 90 % "
-        "interval; 0 = chance, 1 = nothing changed. In brackets: controls."
-    ]
+KEPT: Final = (
+    "Kept: the share of similarity that is left, in the cell that decides, with its 90 % "
+    "interval; 0 = chance, 1 = nothing changed. In brackets: controls."
+)
+
+
+def _legend(part: Part, *, is_first: bool) -> str:
+    sentences = [KEPT] if is_first else []
     for line in part.record.lines:
         at = f"At {printable(line.name)}, {printable(line.words)}: "
         sentences.append(f"{at}{demand(line)}.")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from salsanity.records import CheckRecord, Line
+from salsanity.verdicts import ladder
 
 METHOD_NAMES: Final = {
     "gradient": "Gradient",
@@ -72,8 +73,8 @@ TERMS: Final = {
     "bounds that decide.",
     "line": "How much retained similarity decides. The lines are conventions with a meaning: see "
     "the ladder of edges and noise.",
-    "ladder of edges and noise": "What a map keeps that mixes an edge detector, which never changes, "
-    "with noise, which always does: {ladder} (shares of noise by variance).",
+    "ladder of edges and noise": "What retained similarity means: {ladder} (noise by variance), "
+    "where the edge detector never changes and noise always does.",
     "stage": "One of the changes at which maps are compared with the reference, in the order in "
     "which they are made.",
     "draw": "One set of random numbers for a change; the check is repeated with several.",
@@ -105,14 +106,10 @@ TERMS: Final = {
     "target": "The class whose logit is explained.",
 }
 
-LADDER: Final = ((5, 0.87), (20, 0.68), (50, 0.36), (70, 0.19), (80, 0.12), (90, 0.05))
-"""Per cent of noise by variance in a map of edges, and the retained similarity that is left."""
-
 
 def glossary(records: Sequence[CheckRecord]) -> dict[str, str]:
     """Return the terms of the page with their explanations: the common ones, and each line of each check."""
-    ladder = ", ".join(f"{noise} % noise keeps {kept:g}" for noise, kept in LADDER)
-    found = {name: text.format(ladder=ladder) for name, text in TERMS.items()}
+    found = {name: text.format(ladder=ladder()) for name, text in TERMS.items()}
     for record in records:
         for line in record.lines:
             found.setdefault(line_term(line, record, records), explained(line))
@@ -157,7 +154,7 @@ def method_name(method: str) -> str:
     """Return a method's name as people know it."""
     base, bracket, arguments = method.partition("(")
     if base in METHOD_NAMES:
-        return METHOD_NAMES[base] + printable(bracket + arguments)
+        return " ".join(filter(None, (METHOD_NAMES[base], printable(bracket + arguments))))
     return short_name(method)
 
 

@@ -14,7 +14,7 @@ from salsanity.report.pictures import data_uri, fitted, is_flat, map_png, photo_
 from salsanity.report.terms import method_name, printable, state_name
 from salsanity.report.worst import deciding, worst_first
 
-BUDGET: Final = 4_400_000
+BUDGET: Final = 3_900_000
 """Bytes of the page that maps may take, as base64."""
 
 LARGEST: Final = 160
@@ -27,7 +27,7 @@ FEWEST: Final = 3
 """Images that are shown before maps are made smaller for more."""
 
 SIDES: Final = (LARGEST, 144, 128, 112, 96, 80, 72, 64, 56, 48, 40, 32)
-SAMPLES: Final = 24
+SAMPLES: Final = 36
 FLAT: Final = "flat"
 AROUND: Final = 150
 """Bytes of markup around a map."""
@@ -88,7 +88,7 @@ class Album:
 
 def album(part: Part, *, budget: int = BUDGET) -> Album | None:
     """Return the gallery's pictures, as large as the budget allows; None without a gallery."""
-    every = (*part.methods, *part.controls)
+    every = (*worst_first(part), *part.controls)
     shown = [i for i in part.gallery if any(_kept([i], m, part.states) for m in every)]
     if not shown:
         return None
@@ -254,7 +254,7 @@ def example(part: Part) -> Example | None:
         photo=data_uri(photo_file(image.photo())),
         image=printable(image.name),
         view=view,
-        states=(state_name(states[0]), state_name(states[1])),
+        states=(state_name(states[0]), "changed"),
         rows=[_example_row(part, image, m, states, view) for m in chosen],
     )
 
