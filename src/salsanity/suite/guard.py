@@ -61,8 +61,8 @@ class Question:
         """Refuse what the fixture decides itself."""
         for name in sorted({"out", "methods", "check"} & set(self.options)):
             raise UsageError(
-                f"salsanity_check expected no argument {name!r}: explainers come third, checks are named by checks=[...], and runs "
-                "go to salsanity_out"
+                f"salsanity_check expected no argument {name!r}: explainers come third, checks are named by "
+                "checks=[...], and runs go to salsanity_out"
             )
 
     @cached_property
