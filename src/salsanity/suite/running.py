@@ -23,7 +23,10 @@ from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import locked
+from salsanity.store.upgrade import FORMAT_VERSION
+from salsanity.suite.adopting import adopt
 from salsanity.suite.asking import (
+    WAS,
     check_same,
     check_same_network,
     default_folder,
@@ -113,7 +116,7 @@ def run_checks(
             request.labels,
             request.optional,
         )
-        _execute(_prepared(asked, narrator), narrator, runs_on)
+        _execute(_prepared(asked, narrator), old, narrator, runs_on)
     return Result(folder)
 
 
@@ -203,8 +206,11 @@ def _prepared(asked: Asked, narrator: Narrator) -> Run:
     return run
 
 
-def _execute(run: Run, narrator: Narrator, executor: Executor) -> None:
+def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Executor) -> None:
     wanted, gallery, store = planned(run), gallery_of(run), run.store
+    adopted = adopt(store, old, wanted) if old.get(WAS, FORMAT_VERSION) < FORMAT_VERSION else 0
+    if adopted:
+        narrator.say(f"{adopted} unit(s) of an older version of salsanity are taken over.")
     missing = missing_units(wanted, intact_units(store, gallery))
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
