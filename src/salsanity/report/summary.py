@@ -7,7 +7,7 @@ from typing import Final
 
 from salsanity.records import Outcome
 from salsanity.report.folder import Part, Run
-from salsanity.report.terms import CONTROL_WORDS, listed, many, printable
+from salsanity.report.terms import CONTROL_WORDS, listed, many, measured, printable
 from salsanity.report.worst import WORST_FIRST, worst_part
 
 OPEN: Final = {
@@ -54,6 +54,8 @@ def _clause(part: Part, outcome: Outcome, count: int) -> str:
     words = part.record.words
     if outcome is Outcome.FAIL:
         return f"{count} {many('was caught', count)}: {printable(many(words.caught, count))}"
+    if not measured(part.record).is_judged:
+        return f"{count} {many('was measured, without a verdict', count)}"
     if outcome is Outcome.PASS:
         return f"{count} {printable(many(words.uncaught, count))}"
     return f"{count} {OPEN[outcome][count != 1]}"
@@ -77,7 +79,7 @@ def tally(part: Part) -> list[tuple[Outcome, int]]:
 def looks(part: Part) -> str:
     """Say how maps look that the check catches."""
     first = part.record.lines[0] if part.record.lines else None
-    if first is None:
+    if first is None or not part.record.words.caught:
         return ""
     how = "keep their look" if first.must == "change" else "change their look"
     return f"A row whose maps {how} is caught: {printable(part.record.words.caught)}."
