@@ -57,12 +57,22 @@ class Cascade:
 
     order: Order = option(
         "top_down",
-        "top_down, independent or bottom_up.",
+        "Which parameters are destroyed: from the output down, one block at a time, or from the input up.",
         choices=("top_down", "independent", "bottom_up"),
     )
-    stages: str = option("verdict", "verdict (half and full) or all.", choices=("verdict", "all"))
-    blocks: str | tuple[str, ...] = option("auto", "auto, layer, or names of modules.")
-    init: str = option("auto", f"{', '.join(INITS)}, a plug-in or file.py:function.")
+    stages: str = option(
+        "verdict",
+        "Stages computed for every image and draw: the two that decide (half and full), or all.",
+        choices=("verdict", "all"),
+    )
+    blocks: str | tuple[str, ...] = option(
+        "auto",
+        "What is destroyed at once: auto (about 20 blocks at most), layer, or names of modules.",
+        words=("auto", "layer"),
+    )
+    init: str = option(
+        "auto", "What destroyed parameters get; also a plug-in or file.py:function.", words=INITS
+    )
     init_sd: float = option(
         0.01, "sd of truncated_normal.", least=1e-12, most=1e6, on_command_line=False
     )
@@ -71,10 +81,12 @@ class Cascade:
     )
     batchnorm: BatchNorm = option(
         "keep",
-        "keep, reset or recalibrate the running statistics.",
+        "What becomes of BatchNorm's running statistics.",
         choices=("keep", "reset", "recalibrate"),
     )
-    keep: tuple[str, ...] = option((), "Parameters that may stay as they are (patterns).")
+    keep: tuple[str, ...] = option(
+        (), "Parameters that may stay as they are, by patterns such as head.*."
+    )
     d_full: float = option(
         0.2,
         "Most that may be retained with everything randomised.",
@@ -93,6 +105,10 @@ class Cascade:
     )
 
     name: ClassVar[str] = "cascade"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = (
+        "two states of the network per image and draw (half and full); every stage for images in the figures"
+    )
     words: ClassVar[Words] = Words(
         title="Model parameter randomisation test",
         question="Would these saliency maps look different if the network had forgotten all it learned?",

@@ -25,7 +25,7 @@ class ClassChange:
 
     class_choice: str = option(
         "random",
-        "The other class: random, second (the runner-up, the hardest) or least (the least likely).",
+        "The other class: a random one, the runner-up (the hardest), or the least likely.",
         choices=("random", "second", "least"),
     )
     d_class: float = option(
@@ -38,6 +38,8 @@ class ClassChange:
     )
 
     name: ClassVar[str] = "class"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = "one explanation of another class per image and draw"
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
     words: ClassVar[Words] = Words(
         title="Class sensitivity",

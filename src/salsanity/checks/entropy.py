@@ -25,6 +25,8 @@ class EntropyChange:
     entropy_init: str = option("auto", "Initialiser of the entropy measurement; as --init.")
 
     name: ClassVar[str] = "entropy"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = "one state of the network per image and draw"
     words: ClassVar[Words] = Words(
         title="Entropy of maps (eMPRT)",
         question="How much does a map's entropy rise when everything is randomised?",

@@ -47,6 +47,10 @@ class Exchange:
     exchange_init: str = option("auto", "Initialiser of the exchanged networks; as --init.")
 
     name: ClassVar[str] = "exchange"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = (
+        "one state of the network per image and draw; 19 draws and more for p below .05"
+    )
     words: ClassVar[Words] = Words(
         title="Randomisation test proper",
         question="Do the trained network's maps stand out among those of randomised networks?",

@@ -319,10 +319,7 @@ class Completed:
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
         own = self.simple.changed(ground, chunk, draw)
-        states = [
-            replace(s, name=self._state(draw, s.name), shown="" if draw else s.shown or s.name)
-            for s in own
-        ]
+        states = [self._completed(s, draw) for s in own]
         return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
@@ -347,6 +344,11 @@ class Completed:
     def is_exact(self) -> bool:
         """Whether no change is 1, without a run."""
         return getattr(self.simple, "ceiling", "measured") == "one"
+
+    def _completed(self, state: State, draw: int) -> State:
+        """Name a state apart from those of other checks; the figures show the first draw."""
+        shown = "" if draw else state.shown or state.name
+        return replace(state, name=self._state(draw, state.name), shown=shown)
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"

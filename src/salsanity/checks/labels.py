@@ -72,6 +72,12 @@ class LabelTest:
     """The networks, once they are trained or measured."""
 
     name: ClassVar[str] = "labels"
+    needs: ClassVar[str] = (
+        "an architecture and labelled images to train and to test on, or networks trained on true and on permuted labels"
+    )
+    costs: ClassVar[str] = (
+        "training of four networks, unless they are brought; then two states per network and image"
+    )
     target: ClassVar[str] = "label"
     """The class explained is the true label's."""
     has_draws: ClassVar[bool] = False

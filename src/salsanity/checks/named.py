@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from salsanity.options import from_mapping, identity_of, options_of
 from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
 from salsanity.registry import parse_call
 
-BUILT_IN: Final[Mapping[str, type]] = {
+BUILT_IN: Final[Mapping[str, Any]] = {
     kind.name: kind
     for kind in (
         Cascade,
@@ -52,9 +52,8 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
 
     Raises `SpecError` for an option that none of them has, and `UsageError` for an unknown check, or one that is named twice.
     """
-    wanted = [part for name in names for part in (CHEAP if name == ALL_CHEAP else (name,))]
-    kinds = {name: BUILT_IN[name] for name in wanted if isinstance(name, str) and name in BUILT_IN}
-    taken = {option for kind in kinds.values() for option in options_of(kind)}
+    wanted = _spread(names)
+    taken = {option for kind in kinds_named(names).values() for option in options_of(kind)}
     unknown = sorted(set(options) - taken)
     if unknown:
         raise SpecError(_no_such_option(unknown[0], wanted))
@@ -66,6 +65,29 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
     if not made:
         raise UsageError("expected at least one check, got none; see `salsanity checks`")
     return made
+
+
+def kinds_named(names: Sequence[Any]) -> dict[str, type]:
+    """Return the built-in checks among `names`, by name: those whose options are known before they are made."""
+    named = [name for name in _spread(names) if isinstance(name, str)]
+    targets = [parse_call(name).target for name in named]
+    return {target: BUILT_IN[target] for target in targets if target in BUILT_IN}
+
+
+def lacking(check: Any) -> frozenset[str]:
+    """Name the options of every run that a check, or a class of checks, does not have."""
+    has_draws = bool(getattr(check, "has_draws", True))
+    lacks = {
+        "draws": not has_draws or getattr(check, "draws", None) is not None,
+        "until_decided": not has_draws,
+        "target": getattr(check, "target", None) is not None,
+    }
+    return frozenset(name for name, is_lacking in lacks.items() if is_lacking)
+
+
+def lacked_by_all(checks: Iterable[Any]) -> frozenset[str]:
+    """Name the options of every run that none of the checks, or classes of checks, has."""
+    return frozenset.intersection(*map(lacking, checks))
 
 
 def optional_of(names: Any) -> frozenset[str]:
@@ -120,6 +142,10 @@ def settled(check: Any, ground: Ground) -> Settled:
     )
 
 
+def _spread(names: Sequence[Any]) -> list[Any]:
+    return [part for name in names for part in (CHEAP if name == ALL_CHEAP else (name,))]
+
+
 def _as_check(value: Any, words: str) -> Any:
     missing = [name for name in NEEDED if not hasattr(value, name)]
     has_states = hasattr(value, "changed") or hasattr(value, "on")
@@ -140,4 +166,15 @@ def _no_such_option(option: str, wanted: Sequence[Any]) -> str:
     return f"{option!r} is an option of the check {owners[0]}, which is not asked for (asked: {names}); leave it out"
 
 
-__all__ = ["BUILT_IN", "CHEAP", "Check", "check_named", "checks_named", "settled"]
+__all__ = [
+    "BUILT_IN",
+    "CHEAP",
+    "Check",
+    "check_named",
+    "checks_named",
+    "kinds_named",
+    "lacked_by_all",
+    "lacking",
+    "optional_of",
+    "settled",
+]

@@ -42,6 +42,8 @@ class Reparametrisation:
     )
 
     name: ClassVar[str] = "reparametrise"
+    needs: ClassVar[str] = "a trained network with norms or ReLUs that can be rewritten, and images"
+    costs: ClassVar[str] = "one explanation of the rewritten network per image"
     ceiling: ClassVar[str] = "one"
     draws: ClassVar[int] = 1
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.PASS, "noise": Outcome.FAIL}

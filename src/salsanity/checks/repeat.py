@@ -28,6 +28,8 @@ class Repetition:
     )
 
     name: ClassVar[str] = "repeat"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = "one explanation under other noise per image and draw"
     ceiling: ClassVar[str] = "one"
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.PASS, "noise": Outcome.FAIL}
     words: ClassVar[Words] = Words(

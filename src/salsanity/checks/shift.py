@@ -36,6 +36,8 @@ class InputShift:
     )
 
     name: ClassVar[str] = "shift"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = "one explanation of the shifted input per image"
     ceiling: ClassVar[str] = "one"
     draws: ClassVar[int] = 1
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.PASS, "noise": Outcome.FAIL}

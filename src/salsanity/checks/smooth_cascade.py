@@ -51,6 +51,10 @@ class SmoothCascade:
     smooth_init: str = option("auto", "Initialiser of the smoothed cascade; as --init.")
 
     name: ClassVar[str] = "smooth_cascade"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = (
+        "as many explanations as noisy copies, per image and draw and of the trained network too"
+    )
     words: ClassVar[Words] = Words(
         title="Smoothed model parameter randomisation test (sMPRT)",
         question="Do smoothed maps change when what the network learned is destroyed?",

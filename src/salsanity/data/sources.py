@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Final, Literal
 
 from salsanity.data import cifar
@@ -124,19 +125,29 @@ def _function(spec: str) -> Callable[..., Any]:
     if not path.is_file():
         raise DataError(f"expected a Python file before the colon of {spec!r}, there is no {path}")
     tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    plan = importlib.util.spec_from_file_location(f"salsanity_data_{path.stem}_{tag}", path)
-    if plan is None or plan.loader is None:
-        raise DataError(f"expected a Python file, {path} cannot be imported")
-    module = importlib.util.module_from_spec(plan)
-    sys.modules[plan.name] = module  # dataclasses look their module up here
-    try:
-        plan.loader.exec_module(module)
-    except Exception as error:  # user code may raise anything
-        raise DataError(f"importing {path} failed: {type(error).__name__}: {error}") from error
+    module = _module(f"salsanity_data_{path.stem}_{tag}", path)
     function = getattr(module, name, None)
     if not callable(function):
         raise DataError(f"expected a function {name!r} in {path}; it has none")
     return function  # type: ignore[no-any-return]
+
+
+def _module(name: str, path: Path) -> ModuleType:
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__content__", None) == content:
+        return known  # else classes of one file would be two, and could not be pickled
+    plan = importlib.util.spec_from_file_location(name, path)
+    if plan is None or plan.loader is None:
+        raise DataError(f"expected a Python file, {path} cannot be imported")
+    module = importlib.util.module_from_spec(plan)
+    sys.modules[name] = module  # dataclasses look their module up here
+    try:
+        plan.loader.exec_module(module)
+    except Exception as error:  # user code may raise anything
+        raise DataError(f"importing {path} failed: {type(error).__name__}: {error}") from error
+    vars(module)["__content__"] = content
+    return module
 
 
 def _unknown(spec: str) -> str:

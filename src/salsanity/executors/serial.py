@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Any, Protocol, final
 
+from salsanity.errors import UnitError
 from salsanity.records import UnitKey, UnitResult
-from salsanity.units.job import Job, Lot, Tick
+from salsanity.units.job import Job, Lot, Opened, Tick
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,22 @@ class Failure:
         """Return the failure that an error in hand is."""
         return cls(error, "".join(traceback.format_exception(error)))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes: an error that cannot be pickled goes as its words."""
+        return Failure, (_travelling(self.error, self.words), self.trace)
+
     @property
     def words(self) -> str:
         """Return the error's type and message in one line."""
         return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
+
+
+def _travelling(error: BaseException, words: str) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - just written
+    except Exception:  # noqa: BLE001 - the user's errors may raise anything
+        return UnitError(words)
+    return error
 
 
 Done = tuple[UnitKey, UnitResult | Failure]
@@ -53,7 +67,12 @@ class SerialExecutor:
         opened = job.open(tick=tick)
         for lot in lots:
             for unit in lot:
-                try:
-                    yield unit, opened.do(unit)
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
-                    yield unit, Failure.of(error)
+                yield unit, done(opened, unit)
+
+
+def done(opened: Opened, unit: UnitKey) -> UnitResult | Failure:
+    """Do a unit; whatever user code raises, `SystemExit` too, becomes its failure. Ctrl-C passes through."""
+    try:
+        return opened.do(unit)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
+        return Failure.of(error)

@@ -147,7 +147,7 @@ def links_of(network: Network, x: Tensor) -> Links:
 
 
 def _found(recording: _Recording, network: Network) -> Links:
-    runs = Counter(step.layer for step in recording.steps if step.layer is not None)
+    runs: Counter[str | None] = Counter(step.layer for step in recording.steps)
     by_input: dict[Stamp, _Step] = {}
     for step in recording.steps:
         by_input.setdefault(step.taken, step)

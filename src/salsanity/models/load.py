@@ -91,8 +91,8 @@ def _source(spec: str, options: dict[str, Any]) -> Source:
         source: Source = getattr(libraries, f"{kind}_source")(name, options)
         return source
     if kind == "reference":
-        return Source(_checked(_reference(name), spec, options))
-    return Source(_checked(load_symbol(spec), spec, options))
+        return Source(_Checked(_reference(name), spec, options))
+    return Source(_Checked(load_symbol(spec), spec, options))
 
 
 def _reference(name: str) -> Callable[..., object]:
@@ -104,35 +104,39 @@ def _reference(name: str) -> Callable[..., object]:
     return found
 
 
-def _checked(function: object, spec: str, options: dict[str, Any]) -> Callable[[], nn.Module]:
-    """Wrap a builder so that whatever goes wrong in it is one sentence that names it."""
+@final
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """A builder for which whatever goes wrong in it is one sentence that names it; picklable where the builder is."""
 
-    def build() -> nn.Module:
-        if isinstance(function, nn.Module):
-            return function
-        if not callable(function):
+    function: object
+    spec: str
+    options: Mapping[str, Any]
+
+    def __call__(self) -> nn.Module:
+        if isinstance(self.function, nn.Module):
+            return self.function
+        if not callable(self.function):
             raise ModelError(
-                f"Expected {spec} to be a function that returns a network, got {function!r}"
+                f"Expected {self.spec} to be a function that returns a network, got {self.function!r}"
             )
         try:
-            model = function(**options)
+            model = self.function(**self.options)
         except (KeyboardInterrupt, SystemExit, ModelError):
             raise
         except Exception as error:
             raise ModelError(
-                f"{spec} failed: {type(error).__name__}: {error}. It must return a "
+                f"{self.spec} failed: {type(error).__name__}: {error}. It must return a "
                 "torch.nn.Module when "
-                f"called with {options or 'no arguments'}"
+                f"called with {self.options or 'no arguments'}"
             ) from error
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"Expected {spec} to return a torch.nn.Module, got {type(model).__name__}; return "
+                f"Expected {self.spec} to return a torch.nn.Module, got {type(model).__name__}; return "
                 "the "
                 "network itself"
             )
         return model
-
-    return build
 
 
 def load_symbol(spec: str) -> Any:
@@ -167,6 +171,10 @@ def _from_file(path: Path) -> ModuleType:
         )
     tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
     name = f"salsanity_user_{path.stem}_{tag}"
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__content__", None) == content:
+        return known  # else classes of one file would be two, and could not be pickled
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise UsageError(f"Expected a Python file at {path}, which Python cannot read as one")
@@ -174,6 +182,7 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # dataclasses and pickles look their module up here
     with _importing(str(path)), _on_path(path.resolve().parent):
         spec.loader.exec_module(module)
+    vars(module)["__content__"] = content
     return module
 
 

@@ -114,9 +114,9 @@ Explainer = Callable[[Any, Tensor, Tensor], Any]
 """`(model, inputs, targets) -> maps`: any explainer of the user's or of another library."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Foreign:
-    """One opaque step: a callable that explains a batch by itself.
+    """One opaque step: a callable that explains a batch by itself; equal to itself alone, since callables need no hash.
 
     `alone`: each image is explained by itself under a random state of its own, so that its map cannot depend on its
     batch. `admit`: `(module, inputs) -> sentences to tell`, cheap, run once before the long part; raises `MethodError`

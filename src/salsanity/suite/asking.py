@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from salsanity import registry
+from salsanity.checks.named import checks_named, kinds_named, lacked_by_all
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
 from salsanity.narrator import Narrator
+from salsanity.options import options_of
 from salsanity.records import CONTROLS, digest
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.upgrade import upgraded
@@ -23,6 +25,35 @@ from salsanity.units.spec import RunSpec, differing
 CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
 """Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
+
+
+def asked(
+    names: Sequence[Any], options: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
+) -> tuple[tuple[Any, ...], RunSpec]:
+    """Return the checks that are named or given, and the run's options, out of options for both.
+
+    `usual`: options that give way to `options`, and are left out where neither the run nor a check has them. Raises
+    `UsageError` for an unknown check, and `SpecError` for one of `options` that neither the run nor a check has.
+    """
+    taken = {name for kind in kinds_named(names).values() for name in options_of(kind)}
+    run = options_of(RunSpec)
+    laid = {k: v for k, v in (usual or {}).items() if k in taken and k not in run}
+    laid |= {k: v for k, v in options.items() if k not in run}
+    checks = checks_named(names, laid)
+    own = {k: v for k, v in options.items() if k in run}
+    refuse_lacking(checks, own)
+    lacked = lacked_by_all(checks)
+    own = {k: v for k, v in (usual or {}).items() if k in run and k not in lacked} | own
+    return checks, RunSpec.from_mapping(own)
+
+
+def refuse_lacking(checks: Sequence[Any], given: Mapping[str, Any]) -> None:
+    """Refuse options of a run that none of the checks has; the class that a check explains may be repeated."""
+    fixed = {getattr(check, "target", None) for check in checks}
+    for name in sorted(lacked_by_all(checks) & given.keys()):
+        if name != "target" or {given[name]} != fixed:
+            names = ", ".join(check.name for check in checks)
+            raise SpecError(f"{name!r} is no option of the check {names}; leave it out")
 
 
 def methods_of(

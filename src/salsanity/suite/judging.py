@@ -101,6 +101,7 @@ def _judge_and_write(
         {
             "trusted": not reasons,
             "reasons": reasons,
+            "checks": {one.record.name: one.reasons for one in judged},
             "controls": {one.record.name: one.controls for one in judged},
             "health": health,
             "accuracy": facts.accuracy,

@@ -27,7 +27,7 @@ from salsanity.units.admit import (
     shared_cost,
 )
 from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
-from salsanity.units.job import Job, Opened, at_speed, instruments
+from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
 from salsanity.units.speed import Ahead, Speed, measured_speed, precision_error
 from salsanity.units.tools import Instruments
@@ -119,6 +119,7 @@ class Run:
         return Job(
             self.subject.classifier(),
             self.subject.name,
+            self.network.fingerprint,
             self.subject.make_model,
             self.source,
             self.spec,
@@ -150,7 +151,7 @@ def prepare_run(asked: Asked) -> Run:
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    ground = _ground(asked, pool)
+    ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
     checks, left_out = _settled(asked, ground)
     speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
     images = [entry.to_json() for entry in entries]
@@ -176,19 +177,6 @@ def prepare_run(asked: Asked) -> Run:
 def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
     """Return what the checks say, each sentence once."""
     return tuple(dict.fromkeys(note for check in checks for note in check.notes))
-
-
-def _ground(asked: Asked, pool: Tensor) -> Ground:
-    network, spec = asked.network, asked.spec
-    return Ground(
-        network,
-        spec.seed,
-        spec.draws,
-        spec.target,
-        lambda: pool,
-        lambda x: logits_of(network, x, batch_size=8),
-        asked.subject.make_model,
-    )
 
 
 def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[str, ...]]:

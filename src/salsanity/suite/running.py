@@ -14,12 +14,12 @@ from salsanity import registry
 from salsanity.checks.frame import BringsNetwork, Workshop
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource, for_classes
-from salsanity.errors import SpecError, UsageError
+from salsanity.errors import UsageError
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
 from salsanity.narrator import Narrator, Silent
-from salsanity.options import identity_of
+from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import locked
@@ -30,6 +30,7 @@ from salsanity.suite.asking import (
     first_image,
     methods_of,
     recorded_run,
+    refuse_lacking,
 )
 from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of, gallery_of
@@ -126,26 +127,13 @@ def settings_of(check: Any) -> dict[str, Any]:
 
 def _spec_for(request: Request) -> RunSpec:
     """Return the run's options as its checks need them; refuse those that a check does not have."""
-    spec = request.spec
+    spec, usual = request.spec, RunSpec()
+    values = {name: getattr(spec, name) for name in options_of(RunSpec)}
+    changed = {name: v for name, v in values.items() if v != getattr(usual, name)}
+    refuse_lacking(request.checks, changed)
     for check in request.checks:
-        target = getattr(check, "target", None)
-        if target is not None:
-            if spec.target not in (target, RunSpec().target):
-                raise SpecError(
-                    f"{check.name} explains {target}, got target={spec.target}; leave target out"
-                )
-            spec = replace(spec, target=target)
-        if not getattr(check, "has_draws", True):
-            _refuse_draws(check.name, spec)
+        spec = replace(spec, target=getattr(check, "target", None) or spec.target)
     return spec
-
-
-def _refuse_draws(name: str, spec: RunSpec) -> None:
-    for option in ("draws", "until_decided"):
-        if getattr(spec, option) != getattr(RunSpec(), option):
-            raise SpecError(
-                f"{name} has no option {option}: its columns are pairs of networks; leave it out"
-            )
 
 
 def _continued(spec: RunSpec, old: Mapping[str, Any]) -> RunSpec:

@@ -32,6 +32,11 @@ class Pictures:
                     kept = self.found.setdefault(image, {})
                     kept[f"maps/{method}/{state}"] = compact(explained.maps[i]).numpy()
 
+    def add(self, others: Pictures) -> None:
+        """Take over what was collected elsewhere."""
+        for image, maps in others.found.items():
+            self.found.setdefault(image, {}).update(maps)
+
 
 def compact(maps: Tensor) -> Tensor:
     """Return two channels (2, h, w) in float16 that keep both views of a map (C, H, W), scaled to at most 1.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import is_
 from typing import Any, final
 
 import torch
@@ -128,7 +129,7 @@ class Unit:
             worker,
             check,
             kept["chunk"],
-            tuple(check.method(m) for m in tools.chosen([_short(m) for m in key.methods])),
+            tuple(check.method(m) for m in _chosen(key, tools)),
             tuple(s for s in (check.measures or tools.similarities) if s.name in measured),
             partners(key.images),
             batch_size,
@@ -181,18 +182,26 @@ class Unit:
         places = {s.name: self._place(s) for s in states if s.name in named}
         missing = [s for s in states if s.name in named and places[s.name] not in kept]
         for state, maps in self._explained(missing):
-            self.pictures.take(self.key.images, maps, state.shown)
-            self.enlarged.update(enlargements(maps.maps))
-            features = self._prepared(maps, None)
-            kept[places[state.name]] = Reference(features, _passless(maps.maps))
-        return {name: kept[place] for name, place in places.items()}
+            shown = Pictures(self.worker.shown)
+            shown.take(self.key.images, maps, state.shown)
+            reference = Reference(self._prepared(maps, None), _passless(maps.maps))
+            kept[places[state.name]] = reference, shown, enlargements(maps.maps)
+        for place in (
+            places.values()
+        ):  # whichever unit explained them, so that units do not depend on each other
+            _, shown, enlarged = kept[place]
+            self.enlarged.update(enlarged)
+            if self.key.draw == 0:
+                self.pictures.add(shown)
+        return {name: kept[place][0] for name, place in places.items()}
 
     def _place(self, state: State) -> object:
         """Name what a reference's features depend on beside the chunk."""
         plain = state.name == TRAINED and not state.weights and state.inputs is None
         is_shared = plain and state.targets is None and state.stream == REFERENCE_STREAM
-        own = "" if is_shared and not self.check.measures else self.key.check
-        return (own, state.name, self.methods, self.key.similarities, self.batch_size)
+        as_they_are = all(map(is_, self.methods, _chosen(self.key, self.worker.tools)))
+        own = "" if is_shared and as_they_are and not self.check.measures else self.key.check
+        return (own, state.name, self.key.methods, self.key.similarities, self.batch_size)
 
     def _explained(self, states: Sequence[State]) -> Iterator[tuple[State, StateMaps]]:
         """Explain states in order, those of one stream and one map of inputs together."""
@@ -328,8 +337,8 @@ class Unit:
         self.health.append({**about, **signal_of(logits, maps.maps)})
 
 
-def _short(key: str) -> str:
-    return key.partition("#")[0]
+def _chosen(key: UnitKey, tools: Instruments) -> tuple[Method, ...]:
+    return tools.chosen([name.partition("#")[0] for name in key.methods])
 
 
 def _read(reader: ChunkReader, ids: tuple[str, ...]) -> Chunk:

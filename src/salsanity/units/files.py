@@ -1,0 +1,86 @@
+"""Python files that a user named as `file.py:function`: which are loaded here, and loading them again elsewhere."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, final
+
+from salsanity.errors import UsageError
+
+PREFIXES: Final = ("salsanity_user_", "salsanity_data_")
+"""How modules are called that were loaded from files."""
+
+
+@final
+@dataclass(frozen=True)
+class LoadedFile:
+    """A file that is loaded as `module`; `digest`: SHA-256 of its content."""
+
+    module: str
+    path: str
+    digest: str
+
+
+Files = tuple[LoadedFile, ...]
+
+
+def loaded_files() -> Files:
+    """Return the files of the user's that this process has loaded, in the order in which they were."""
+    own = [(name, m) for name, m in list(sys.modules.items()) if name.startswith(PREFIXES)]
+    return tuple(_listed(name, vars(module)) for name, module in own if module.__file__)
+
+
+def load_files(files: Files) -> None:
+    """Load what this process lacks of `files`, under the same names, so that pickled objects find their code.
+
+    Raises `UsageError` where a file is gone, has other content than when it was listed, or fails.
+    """
+    for file in files:
+        if file.module not in sys.modules:
+            _load(file)
+
+
+def _listed(name: str, held: Mapping[str, Any]) -> LoadedFile:
+    path = str(Path(held["__file__"]).resolve())
+    return LoadedFile(name, path, held.get("__content__") or _digest(Path(path)))
+
+
+def _load(file: LoadedFile) -> None:
+    path = Path(file.path)
+    if _digest(path) != file.digest:
+        raise UsageError(
+            f"expected {path} as it was when the run began, but here it is gone or has other content; bring it back, or run "
+            "again"
+        )
+    spec = importlib.util.spec_from_file_location(file.module, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"expected a Python file at {path}, which Python cannot read as one")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.module] = module
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)  # a file may import its neighbours
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[file.module]
+        raise UsageError(
+            f"importing {path} failed: {type(error).__name__}: {error}; run it with Python by itself first"
+        ) from error
+    else:
+        vars(module)["__content__"] = file.digest
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+
+
+def _digest(path: Path) -> str:
+    """Digest a file's content; empty where it cannot be read."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
