@@ -56,7 +56,7 @@ class Comparison:
     names: tuple[str, str]
     sentence: str
     distrust: list[str]
-    """Why the second run cannot be trusted; the first one's reasons stand at the top."""
+    """Why this check of the second run cannot be trusted; the first one's reasons stand at the top."""
 
     differences: list[Difference]
     pairs: list[Pair]

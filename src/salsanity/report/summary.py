@@ -100,10 +100,20 @@ def passes_too(part: Part) -> str:
 
 
 def distrust(run: Run | Part) -> list[str]:
-    """Return the reasons why the run cannot be trusted; empty where it can."""
-    reasons = [printable(reason) for reason in run.gates.get("reasons") or ()]
+    """Return the reasons why the run, or one check of it, cannot be trusted; empty where it can."""
+    known = run.gates.get("reasons") or ()
+    if isinstance(run, Run) and len(run.parts) > 1 and "checks" in run.gates:
+        of_checks = {r for part in run.parts for r in part.gates.get("reasons") or ()}
+        reasons = [f"{_title(p)}: {printable(r)}" for p in run.parts for r in p.gates["reasons"]]
+        reasons += [printable(reason) for reason in known if reason not in of_checks]
+    else:
+        reasons = [printable(reason) for reason in known]
     reasons += [_failed(unit) for unit in run.gates.get("failed_units") or ()]
     return reasons if reasons or run.trusted else ["a control or a gate failed"]
+
+
+def _title(part: Part) -> str:
+    return printable(part.record.words.title)
 
 
 def _failed(unit: Mapping[str, object]) -> str:
