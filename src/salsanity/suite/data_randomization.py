@@ -35,7 +35,14 @@ from salsanity.suite.asking import (
 )
 from salsanity.suite.containing import contained, time_limit
 from salsanity.suite.costs import shared, tell_cost
-from salsanity.suite.document import common_document, gallery_of, method_key, similarity_keys
+from salsanity.suite.document import (
+    changes,
+    common_document,
+    gallery_of,
+    method_key,
+    similarity_keys,
+    with_note,
+)
 from salsanity.suite.execute import Work, execute, intact_units
 from salsanity.suite.narrator import Narrator, Silent
 from salsanity.suite.networks import (
@@ -50,6 +57,7 @@ from salsanity.suite.result import Result
 from salsanity.suite.subject import Subject, device_of
 from salsanity.training.evaluate import accuracy
 from salsanity.training.settings import LABELS, TrainingSettings
+from salsanity.units.identity import Prints
 from salsanity.verdicts import Gate
 from salsanity.verdicts.labels import judge_labels
 
@@ -112,6 +120,7 @@ def run_data_randomization(
     runs_on = executor_named(executor)
     chosen = methods_of(methods, spec, device)
     asked_similarities = tuple(registry.similarity(s) for s in similarities)
+    prints = Prints.of(chosen, asked_similarities)  # before any of them is called
     identity = {**spec.identity(), **_identity(labels)}
     folder = out or default_folder(CHECK, name, [test.name, identity, _prints(labels)])
     with locked(folder):
@@ -140,6 +149,7 @@ def run_data_randomization(
             spec,
             store,
             old,
+            prints,
             is_explicit=methods is not None,
         )
         narrator.say(PREPARING)
@@ -274,7 +284,8 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
     wanted = _plan(run, prints)
     gallery = gallery_of(ready)
     units = missing_units(wanted, intact_units(store, gallery))
-    document = _document(run, prints, wanted)
+    news = changes(ready, units_asked(wanted), narrator)
+    document = _document(replace(run, ready=with_note(ready, *news)), prints, wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", [])
     states = 2 * len(weights.true) + len(weights.permuted)

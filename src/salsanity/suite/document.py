@@ -8,27 +8,30 @@ from typing import Any
 
 from salsanity.data.examples import image_id
 from salsanity.methods import Method
-from salsanity.records import CONTROLS, VIEWS, digest
+from salsanity.records import CONTROLS, VIEWS
 from salsanity.store.directory import FORMAT_VERSION
 from salsanity.suite.gallery import Gallery
+from salsanity.suite.narrator import Narrator
 from salsanity.suite.preparing import BASELINE_POOL, Preparation
 from salsanity.suite.subject import hardware, versions
+from salsanity.units.identity import changed_since, key_of
 
 
 def method_key(method: Method, ready: Preparation) -> str:
-    """Name a method and its settings, so that the same name with other settings is other work."""
-    facts: list[Any] = [method.name] if hasattr(method, "explainer") else [repr(method)]
+    """Name a method, its settings and code of the user's, so that the same name for something else is other work."""
+    facts = [ready.asked.prints.methods[method.name]]
     pool = ready.tools.baselines.pool
     if getattr(method, "baseline", None) is not None and pool is not None:
         facts.append(image_id(pool))
     if ready.tools.spatial is not None and "gradcam" in method.name:
         facts.append(repr(ready.tools.spatial))
-    return f"{method.name}#{digest(facts)[:12]}"
+    return key_of(method.name, facts)
 
 
 def similarity_keys(ready: Preparation) -> tuple[str, ...]:
-    """Name every similarity and its settings."""
-    return tuple(f"{s.name}#{digest(repr(s))[:12]}" for s in ready.tools.similarities)
+    """Name every similarity, its settings and code of the user's."""
+    prints = ready.asked.prints.similarities
+    return tuple(key_of(s.name, prints[s.name]) for s in ready.tools.similarities)
 
 
 def common_document(
@@ -80,6 +83,20 @@ def _settings(method: Method) -> dict[str, Any]:
     if "baseline" in found:
         found["baseline"] = repr(found["baseline"])
     return found
+
+
+def changes(
+    ready: Preparation, units: Mapping[str, Sequence[str]], narrator: Narrator
+) -> tuple[str, ...]:
+    """Say which methods and similarities are others than when the folder was last run, though their names are the same."""
+    before = ready.asked.recorded("units") or {}
+    groups = ("methods", "similarities")
+    names = [n for group in groups for n in changed_since(before.get(group, ()), units[group])]
+    if not names:
+        return ()
+    note = f"Changed since the last run in this folder, and so computed again: {', '.join(names)}."
+    narrator.say(note)
+    return (note,)
 
 
 def gallery_of(ready: Preparation) -> Gallery:

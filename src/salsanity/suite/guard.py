@@ -22,9 +22,9 @@ from salsanity.report.tables import plain_table
 from salsanity.report.terms import printable
 from salsanity.suite import model_randomization_test
 from salsanity.suite.opening import source_of
-from salsanity.suite.prints import print_of
 from salsanity.suite.result import Result
 from salsanity.suite.subject import device_of, versions
+from salsanity.units.identity import print_of
 
 _COMFORT: Final = frozenset({"executor", "progress", "unit_timeout"})
 """Arguments that change no score, so that what is remembered does not depend on them."""

@@ -133,7 +133,12 @@ def write_conclusion(
 ) -> None:
     """Write verdicts.json and gates.json."""
     reasons = _reasons(verdicts, gate_reasons, failed)
-    enlarged = {k: v for record in records for k, v in record.notes.get("enlarged", {}).items()}
+    enlarged = {
+        method: size
+        for record in records
+        for method, size in record.notes.get("enlarged", {}).items()
+        if method in set(record.scores["method"])  # the rest of a unit may be another's by now
+    }
     for method, size in enlarged.items():
         narrator.say(
             f"Maps of {method} came at {' x '.join(map(str, size))} and were enlarged bilinearly to the images' size."

@@ -36,6 +36,7 @@ from salsanity.suite.asking import (
 from salsanity.suite.containing import check_unchanged, contained, time_limit
 from salsanity.suite.costs import tell_cost, unit_passes
 from salsanity.suite.document import (
+    changes,
     common_document,
     gallery_of,
     method_key,
@@ -51,6 +52,7 @@ from salsanity.suite.preparing import BASELINE_POOL, PREPARING, Asked, Preparati
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
+from salsanity.units.identity import Prints
 
 GROUPS_PER_CHUNK: Final = 4
 IMAGES_FOR_COLLAPSE: Final = 16
@@ -103,6 +105,7 @@ def run_model_randomization(
     if spec.init not in INITS:
         registry.draw(spec.init)  # what is wrong with it is said before anything is computed
     asked_similarities = tuple(registry.similarity(s) for s in similarities)
+    prints = Prints.of(asked_methods, asked_similarities)  # before any of them is called
     blocks = list(spec.blocks) if isinstance(spec.blocks, tuple) else spec.blocks
     with time_limit(spec.unit_timeout):
         network = prepare(
@@ -129,6 +132,7 @@ def run_model_randomization(
             spec,
             store,
             old,
+            prints,
             is_explicit=methods is not None,
         )
         narrator.say(PREPARING)
@@ -226,7 +230,8 @@ def _execute(run: _Run, narrator: Narrator, executor: Executor) -> None:
     wanted = _plan(run)
     gallery = gallery_of(ready)
     units = missing_units(wanted, intact_units(store, gallery))
-    document = _document(run, wanted)
+    news = changes(ready, units_asked(wanted), narrator)
+    document = _document(replace(run, ready=with_note(ready, *news)), wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", run.init.coverage)
     passes = sum(unit_passes(ready, unit) for unit in units)

@@ -28,6 +28,7 @@ from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.suite.asking import CPU_EFFORT
 from salsanity.suite.subject import Subject
+from salsanity.units.identity import Prints
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
 BASELINE_POOL: Final = 64
@@ -46,6 +47,7 @@ class Asked:
     spec: CheckSpec
     store: DirectoryStore
     old: dict[str, Any]
+    prints: Prints
     is_explicit: bool
     """Whether the user named the methods: a named one that is not defined is an error."""
 
