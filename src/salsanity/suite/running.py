@@ -39,12 +39,13 @@ from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of, gallery_of
 from salsanity.suite.execute import execute, intact_units
 from salsanity.suite.judging import Facts, conclude
-from salsanity.suite.planning import planned
+from salsanity.suite.planning import changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
 from salsanity.units.containing import check_unchanged, contained, time_limit
+from salsanity.units.identity import Prints
 from salsanity.units.plan import missing_units
 from salsanity.units.spec import RunSpec
 
@@ -86,6 +87,7 @@ def run_checks(
     device, runs_on = device_of(request.spec.device), executor_named(executor)
     methods = methods_of(request.methods, request.spec, device)
     similarities = tuple(registry.similarity(s) for s in request.similarities)
+    prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)
     network = None if is_brought else _network(request, device)
@@ -112,6 +114,7 @@ def run_checks(
             request.spec,
             store,
             old,
+            prints,
             request.methods is not None,
             request.labels,
             request.optional,
@@ -211,6 +214,10 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     adopted = adopt(store, old, wanted) if old.get(WAS, FORMAT_VERSION) < FORMAT_VERSION else 0
     if adopted:
         narrator.say(f"{adopted} unit(s) of an older version of salsanity are taken over.")
+    news = changes(run, old.get("settings", {}).get("units") or {}, wanted)
+    for note in news:
+        narrator.say(note)
+    run = replace(run, notes=(*run.notes, *news))
     missing = missing_units(wanted, intact_units(store, gallery))
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
