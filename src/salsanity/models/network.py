@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from salsanity.errors import ModelError
-from salsanity.models.blocks import Block, BlockChoice, blocks_of
+from salsanity.models.blocks import Block, BlockChoice, blocks_of, count_weight_layers
 from salsanity.models.slots import Key, Slot, fingerprint_of, slots_of, tensors_in, values_of
 from salsanity.models.tracing import Trace, trace
 
@@ -59,6 +59,11 @@ class Network:
     def parameters(self) -> int:
         """How many numbers the network learned; tied ones count once."""
         return sum(slot.tensor.numel() for slot in self.slots if slot.kind == "parameter")
+
+    @property
+    def weight_layers(self) -> int:
+        """How many layers with a weight matrix the forward pass uses; from three on there should be a `half`."""
+        return count_weight_layers(self.module, self.trace)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits, (B, classes), of a batch (B, ...)."""

@@ -21,8 +21,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from salsanity.errors import ModelError
-from salsanity.models.blocks import owner_of
-from salsanity.models.coverage import is_learned, uses
+from salsanity.models.atoms import owner_of
+from salsanity.models.coverage import is_learned
 from salsanity.models.network import Network
 from salsanity.models.slots import Slot, dotted, tensors_in
 
@@ -83,7 +83,7 @@ def owners_of(network: Network) -> Iterator[Owner]:
     """Yield the layers that hold learned tensors which the forward pass uses."""
     groups: dict[str, list[Slot]] = {}
     for slot in network.slots:
-        if is_learned(slot) and uses(network, slot):
+        if is_learned(network, slot):
             groups.setdefault(owner_of(slot.layer), []).append(slot)
     for path, slots in groups.items():
         yield Owner(path, network.module.get_submodule(path), tuple(slots))
