@@ -94,13 +94,27 @@ def _divided(module: nn.Module, trace: Trace) -> dict[str, list[list[Key]]]:
     for key, number in sorted(trace.matrices.items(), key=lambda item: item[1]):
         matrices.setdefault(owner_of(key[0]), {})[key] = number
     few = len(matrices) < FEWEST
+    steps = {owner: _steps(module.get_submodule(owner), held) for owner, held in matrices.items()}
     return {
-        owner: _steps(module.get_submodule(owner), found)
-        for owner, found in matrices.items()
-        if all(layer == owner for layer, _ in found)
-        and len(_steps(module.get_submodule(owner), found)) > 1
-        and (few or _is_spread(found.values(), owner, matrices))
+        owner: steps[owner]
+        for owner, held in matrices.items()
+        if all(layer == owner for layer, _ in held)
+        and (
+            (few and len(steps[owner]) > 1)
+            or _is_spread(held.values(), owner, matrices)
+            or _is_around(module.get_submodule(owner), owner, matrices)
+        )
     }
+
+
+def _is_around(module: nn.Module, owner: str, matrices: Iterable[str]) -> bool:
+    """Whether other layers lie inside a module that owns a matrix itself, which is then no layer but a container."""
+    inside = [layer for layer in matrices if layer != owner and _within(layer, owner)]
+    return bool(inside) and not isinstance(module, nn.MultiheadAttention)
+
+
+def _within(layer: str, root: str) -> bool:
+    return not root or layer.startswith(root + ".")
 
 
 def _steps(module: nn.Module, found: Mapping[Key, int]) -> list[list[Key]]:
@@ -116,5 +130,5 @@ def _steps(module: nn.Module, found: Mapping[Key, int]) -> list[list[Key]]:
 
 def _is_spread(mine: Iterable[int], owner: str, matrices: Mapping[str, Mapping[Key, int]]) -> bool:
     """Whether another layer's matrices come between those of one layer."""
-    others = [n for layer, found in matrices.items() if layer != owner for n in found.values()]
+    others = [n for layer, held in matrices.items() if layer != owner for n in held.values()]
     return any(a < n < b for a, b in pairwise(sorted(mine)) for n in others)

@@ -51,11 +51,11 @@ _MATRIX: Final = _CONVOLUTIONS | frozenset(
         *("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn", "lstm", "gru", "rnn_tanh", "rnn_relu"),
         *("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "lstm_cell", "gru_cell"),
         *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
-        *("_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu"),
-        *("_scaled_dot_product_efficient_attention", "_scaled_dot_product_attention_math"),
-        *("_scaled_dot_product_cudnn_attention", "scaled_dot_product_attention"),
     }
 )
+_ATTENTION: Final = "scaled_dot_product"
+"""In the names of operations that take queries, keys, values, and a mask or bias to add."""
+
 _LOOKUP: Final = frozenset(
     {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select"}
     | {"gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
@@ -183,6 +183,10 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.alive: list[Tensor] = []
         self.clock = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch would import its compiler, which takes a second, to keep it off this mode
+
     def follow(self, x: Tensor) -> None:
         """Take `x` for the input."""
         self.alive.append(x)
@@ -245,6 +249,8 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return _Origin(sources=frozenset(self.homes[memory]))
         if not tensor.numel():
             return _NOTHING
+        if made and self.cautious:
+            return _Origin(from_input=True)
         line = _line_of_user(sys._getframe())
         self.sources.append(_Source(tensor, None, self.where(), line, made))
         return _Origin(sources=frozenset({len(self.sources) - 1}))
@@ -278,8 +284,12 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _keep(self, func: Any, results: Iterable[Tensor], origins: list[_Origin]) -> None:
         """Note what the results of an operation come from; what it wrote into comes from both."""
         made = _NOTHING
-        for origin in origins:
-            made = made.joined(origin)
+        is_lookup = (
+            _name_of(func)[1] in _LOOKUP
+        )  # its values come from the table, not from the index
+        for position, origin in enumerate(origins):
+            is_index = is_lookup and position > 0 and not origin.from_input
+            made = made if is_index else made.joined(origin)
         if made.from_input:
             others = [i for o in origins if not o.from_input for i in o.sources]
             made = _Origin(True, made.weighed or any(self._weighs(i) for i in others))
@@ -287,7 +297,11 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             memory = memory_of(tensor)
             known = self.origins.get(memory)
             if known is None or func._schema.is_mutable:
-                self.origins[memory] = made if known is None else known.joined(made)
+                # Of a comparison, only which values it lets through is left.
+                left = (
+                    _Origin(made.from_input, made.weighed) if tensor.dtype is torch.bool else made
+                )
+                self.origins[memory] = left if known is None else known.joined(left)
                 self.makers[memory] = _name_of(func)[1]
             self.alive.append(tensor)
 
@@ -314,11 +328,11 @@ def _role(
     plain = name.removesuffix("_")
     if name in _NORMS and any(len(args) > i and args[i] is tensor for i in _STATISTICS_AT):
         return "statistics"
-    if name in _MATRIX or plain in _MATRIX:
+    if name in _MATRIX or plain in _MATRIX or (_ATTENTION in name and position < 3):
         return "matrix"
     if name in _LOOKUP:
         return "lookup" if position == 0 else None
-    if name in _NORMS or name in _ARITHMETIC or plain in _ARITHMETIC:
+    if name in _NORMS or name in _ARITHMETIC or plain in _ARITHMETIC or _ATTENTION in name:
         return "arithmetic" if weighed else "preprocessing"
     return None
 

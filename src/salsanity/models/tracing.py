@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from salsanity.models.copying import eagerly
 from salsanity.models.learned import Kind, kinds_of
 from salsanity.models.reading import Outside, Reader, Reading, Use
 from salsanity.models.slots import Key, Slot, memory_of, slots_of, tensors_in
@@ -203,7 +204,7 @@ def trace(
         kinds=kinds,
         matrices=_matrices(slots, reading.uses, kinds),
         layers=_layers(reading.uses, kinds),
-        outputs=_with_live(recording.outputs, scores),
+        outputs=_with_live(recording.outputs, scores, passed.x),
         convolutions=tuple(recording.convolutions),
         calls=tuple(recording.calls),
         branching=frozenset(recording.branching),
@@ -218,6 +219,7 @@ def trace(
 class _Passed:
     recording: _Recording
     reading: Reading
+    x: Tensor
     scores: Tensor
     overwrites_input: bool
 
@@ -236,13 +238,14 @@ def _pass(
         for name, part in module.named_modules():
             _hook(stack, recording, name, part)
         stack.enter_context(torch.enable_grad())
-        given = example.detach().clone().requires_grad_().clone()
+        x = example.detach().clone().requires_grad_()
+        given = x.clone()  # which the pass may overwrite
         version = given._version
         reader.follow(given)
-        with _Watch(recording), reader:
+        with eagerly(), _Watch(recording), reader:
             output = module(given)
     scores = unwrap(output)
-    return _Passed(recording, reader.reading(scores), scores, given._version != version)
+    return _Passed(recording, reader.reading(scores), x, scores, given._version != version)
 
 
 def _first_tensor(output: object) -> Tensor:
@@ -278,16 +281,18 @@ def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module)
     stack.callback(module.register_forward_hook(after).remove)
 
 
-def _with_live(outputs: list[tuple[Output, Tensor]], scores: Tensor) -> tuple[Output, ...]:
-    """Fill in which outputs the predicted logit has a gradient at, by one backward pass."""
+def _with_live(
+    outputs: list[tuple[Output, Tensor]], scores: Tensor, x: Tensor
+) -> tuple[Output, ...]:
+    """Fill in which outputs the predicted logit has a gradient at, by one backward pass, all the way to the input `x`."""
     wanted = [
         i for i, (_, tensor) in enumerate(outputs) if tensor.requires_grad and tensor.ndim > 2
     ]
     live: set[int] = set()
-    if scores.requires_grad and scores.ndim > 1 and wanted:
+    if scores.requires_grad and scores.ndim > 1:
         total = scores.flatten(1).amax(dim=1).sum()
         tensors = [outputs[i][1] for i in wanted]
-        gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+        *gradients, _ = torch.autograd.grad(total, [*tensors, x], allow_unused=True)
         live = {i for i, g in zip(wanted, gradients, strict=True) if g is not None and _alive(g)}
     return tuple(
         Output(o.module, o.kind, o.shape, o.bare, o.convolved, o.normalises_last, i in live)
