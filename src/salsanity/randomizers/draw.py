@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from salsanity.errors import ModelError, UsageError
 from salsanity.models.network import Network
-from salsanity.randomizers.owners import Owner, forked, owners_of, plain_copy
+from salsanity.models.random_state import random_state
+from salsanity.randomizers.owners import Owner, owners_of, plain_copy
 from salsanity.seeds import seed_for
 
 Weights = dict[str, dict[str, Tensor]]
@@ -273,7 +274,7 @@ def _after_reset(owner: Owner, seed: int) -> Values:
     module = plain_copy(owner.module)
     before = {n: (p, p._version, p.detach().clone()) for n, p in _direct(module).items()}
     try:
-        with forked(seed_for(seed, owner.path)):
+        with random_state(seed_for(seed, owner.path), devices=()):
             getattr(module, str(_reset_of(module)))()
     except AttributeError:
         return {}  # a converted layer, whose tensors have other names than its class gives them

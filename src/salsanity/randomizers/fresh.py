@@ -13,10 +13,11 @@ from salsanity.errors import ModelError
 from salsanity.models.copying import interpreted, unwrapped
 from salsanity.models.coverage import kept_by
 from salsanity.models.network import Network
+from salsanity.models.random_state import random_state
 from salsanity.models.slots import dotted
 from salsanity.models.swap import Weights as Mapped
 from salsanity.randomizers.draw import Draw, Weights
-from salsanity.randomizers.owners import Owner, forked, owners_of
+from salsanity.randomizers.owners import Owner, owners_of
 from salsanity.seeds import seed_for
 
 _SHOWN: Final = 3
@@ -110,7 +111,7 @@ def _same_and_varied(a: Tensor, b: Tensor) -> bool:
 def build(make_model: Callable[[], nn.Module], seed: int, network: Network) -> nn.Module:
     """Build a network with seeded random states; lazy layers see one input of zeros."""
     try:
-        with forked(seed):
+        with random_state(seed, devices=()):
             built = interpreted(unwrapped(make_model()))
             if any(isinstance(p, nn.parameter.UninitializedParameter) for p in built.parameters()):
                 built.eval()
