@@ -201,3 +201,29 @@ def test_help_loads_no_torch() -> None:
         "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+FOLDERS = [
+    Path(__file__).parent.parent / "assets" / name for name in ("check-format-1", "labels-format-1")
+]
+
+
+def test_a_card_of_several_folders_is_written_in_every_form(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"card.{form}" for form in ("html", "csv", "tex")]
+    outs = [word for file in files for word in ("--out", str(file))]
+    assert run(["card", *map(str, FOLDERS), *outs]) == 0
+    assert capfd.readouterr().out.split() == [str(file) for file in files]
+    head = files[1].read_text().splitlines()[0]
+    assert "cascade outcome" in head
+    assert "labels outcome" in head
+
+
+@pytest.mark.parametrize(("out", "words"), [("card.doc", "ends with"), ("", "spec.json")])
+def test_a_card_of_nothing_or_in_no_form_is_refused(
+    out: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(FOLDERS[0]), "--out", str(tmp_path / out)] if out else [str(tmp_path)]
+    assert run(["card", *given]) == 2
+    assert words in " ".join(capfd.readouterr().err.split())
