@@ -38,10 +38,10 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 class Network:
     """The project's own copy of a classifier: eval mode, no parameter wants a gradient.
 
-    `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer,
-    layer -> tensor name -> values, never shown to foreign code; `homes`: where their originals lie.
-    `fingerprint`: SHA-256 over names, dtypes, shapes and bytes of parameters and buffers. `output`: which of several outputs
-    are the logits. `notes`: sentences that a run and its report tell.
+    `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer, layer -> tensor name
+    -> values, never shown to foreign code; `homes`: where their originals lie. `fingerprint`: SHA-256 over names, dtypes,
+    shapes and bytes of parameters and buffers. `output`: which of several outputs are the logits. `notes`: sentences that
+    a run and its report tell. `largest_batch`: in which an image may be explained; None: any.
     """
 
     module: nn.Module
@@ -55,6 +55,7 @@ class Network:
     device: torch.device
     output: Choice | None = None
     notes: tuple[str, ...] = ()
+    largest_batch: int | None = None
 
     @property
     def classes(self) -> int:
@@ -76,6 +77,8 @@ class Network:
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits, (B, classes), of a batch (B, ...), which stays as it is."""
+        if self.largest_batch is not None and len(x) > self.largest_batch:
+            return torch.cat([self.logits(part) for part in torch.split(x, self.largest_batch)])
         found = logits_in(self._output(x), self.output)
         found = found if x.requires_grad or torch.is_grad_enabled() else found.detach()
         if found.shape != (len(x), self.classes):

@@ -43,7 +43,7 @@ def explained_by(
     stream: int,
 ) -> PassResult | ForeignFailure:
     """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows."""
-    if request.alone:
+    if request.alone or (network.largest_batch is not None and network.largest_batch < len(x)):
         return _one_by_one(request, network, x, targets, ids, seed, stream)
     try:
         return _maps(request, network, x, targets, ids, seed, stream)
