@@ -139,10 +139,13 @@ def prepare(
     original, module = unwrapped(model), copied(model)
     where = _device(module, device)
     module = settled(module, where)
-    _check_values(slots_of(module))
+    slots = slots_of(module)
+    _check_values(slots)
+    trained, fingerprint = values_of(slots), fingerprint_of(slots)
     remember(module, output)
     passed = without_left_hooks(Trial(module, example.to(where), output), hooks)
-    slots, traced = slots_of(module), passed.trace
+    traced = passed.trace
+    _restore(slots, trained)
     check_nothing_hidden(slots, traced, original)
     if "learned" not in traced.kinds.values():
         raise _nothing_learned(module)
@@ -152,9 +155,9 @@ def prepare(
         blocks=blocks_of(module, traced, blocks),
         trace=traced,
         name=name or type(module).__name__,
-        fingerprint=fingerprint_of(slots),
+        fingerprint=fingerprint,
         slots=slots,
-        trained=values_of(slots),
+        trained=trained,
         homes={slot.key: slot.tensor.data_ptr() for slot in slots},
         device=where,
         output=output,
@@ -178,6 +181,14 @@ def _device(module: nn.Module, device: torch.device | str | None) -> torch.devic
     if first is None:
         raise _nothing_learned(module)
     return torch.device(device) if device is not None else first.device
+
+
+def _restore(slots: tuple[Slot, ...], trained: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Undo what the trial wrote into buffers: batch norms that a network itself puts into training mode."""
+    with torch.no_grad():
+        for slot in slots:
+            if not torch.equal(slot.tensor, trained[slot.layer][slot.name]):
+                slot.tensor.copy_(trained[slot.layer][slot.name])
 
 
 def _check_values(slots: tuple[Slot, ...]) -> None:
