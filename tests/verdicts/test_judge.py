@@ -659,6 +659,16 @@ def test_the_other_methods_of_a_run_do_not_matter():
     assert both[:2] == verdicts_of(alone)
 
 
+def test_methods_are_indexed_in_lots_with_the_same_verdicts(monkeypatch):
+    """Rows of a large run are never indexed as a whole; a method without rows is one of its lot."""
+    names = ("gradient", "absent", "vargrad", "noise_x_input")
+    frame = joined(two_stages(0.1 * i, method=n) for i, n in enumerate(names, 1) if n != "absent")
+    whole = verdicts_of(frame, methods=names[:3], controls=names[3:])
+    monkeypatch.setattr("salsanity.verdicts.table.LOT", 1)
+    assert repr(verdicts_of(frame, methods=names[:3], controls=names[3:])) == repr(whole)
+    assert len(whole) == 3 * 2 + 1
+
+
 def test_more_images_for_one_method_do_not_make_the_others_incomplete():
     """A method that left the run early keeps its own rectangle of images and draws."""
     long = two_stages(around(0.1, n=20), around(0.3, n=20), method="vargrad")

@@ -14,7 +14,7 @@ from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.procedures import Procedure, procedure
-from salsanity.verdicts.table import Place, Scores, read_scores
+from salsanity.verdicts.table import Place, Scores, in_lots
 
 
 @final
@@ -108,9 +108,13 @@ def decisions_of(
 ) -> dict[str, list[Decision]]:
     """Decide all cells of each method and control, as `judge` does."""
     names = list(dict.fromkeys([*methods, *controls]))
-    index = read_scores(scores, check=record.name, methods=names, stages=stages_of(record))
-    asked = _Asked(index, record, procedure(record.test), tuple(gates))
-    decided = {name: asked.decide(name, is_control=name in controls, alpha=alpha) for name in names}
+    test, gates = procedure(record.test), tuple(gates)
+    lots = in_lots(scores, check=record.name, methods=names, stages=stages_of(record))
+    decided = {
+        name: _Asked(index, record, test, gates).decide(name, name in controls, alpha)
+        for lot, index in lots
+        for name in lot
+    }
     noise_x_input = decided.get("noise_x_input", [])
     return {
         name: found
@@ -136,7 +140,7 @@ class _Asked:
     test: Procedure
     gates: tuple[Gate, ...]
 
-    def decide(self, method: str, *, is_control: bool, alpha: float) -> list[Decision]:
+    def decide(self, method: str, is_control: bool, alpha: float) -> list[Decision]:
         """Decide all cells of one method or control."""
         pairs = self.index.cells(method)
         cells = [self._cell((method, *pair), is_control=is_control) for pair in pairs]
