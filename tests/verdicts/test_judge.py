@@ -373,6 +373,7 @@ def test_a_record_may_forbid_every_pass():
 
 def test_accuracy_gate():
     assert accuracy_gate(None) == ()
+    assert accuracy_gate({"trained": math.nan, "chance": 0.1, "n": 0}) == ()
     assert accuracy_gate({"trained": 0.9, "chance": 0.1, "n": 50}) == ()
     (gate,) = accuracy_gate({"trained": 0.1, "chance": 0.1, "n": 50})
     assert "accuracy on 50 labelled images is 0.10, chance is 0.10" in gate.reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,13 @@ def test_nan_is_null_and_the_outcome_a_string():
     assert (value["retained_half"], value["retained_half_ci"]) == (0.5, [0.4, 0.6])
     assert value["p"] is None
     assert to_json(BARE)["retained"] is None
+
+
+def test_a_bound_without_end_is_null():
+    """A draw with nearly all cells leaves next to no degrees of freedom."""
+    endless = Kept("full", "full", 0.2, 0.1, (-math.inf, math.inf))
+    value = to_json(replace(VERDICT, kept=(endless,)))
+    assert value["retained_ci"] == [None, None]
 
 
 COMMON = {"check", "method", "view", "similarity", "ceiling", "n_images", "n_draws", "n_used"}

@@ -161,11 +161,12 @@ class _Asked:
             for what in ("verdict", "pass")
         )
         never = "" if is_control else self.record.never_pass
+        caveats = (line.caveat, passes, never)
         return Answer(
             line,
             self.test.measure(self.index, place, line),
             gate=verdict,
-            caveat=line.caveat or passes or never,
+            caveat="; ".join(caveat for caveat in caveats if caveat),
             draw=self.record.words.draw,
             says=self.test.says,
         )
