@@ -34,7 +34,9 @@ def cells(found: Card) -> dict[str, tuple[CardCell | None, ...]]:
 
 def small() -> Card:
     """A card of one cell that is there and one that is not, with names that every format reads something into."""
-    column = CardColumn("one", NASTY, "net", "Why?", "a use", ("at most 0.2",), "", trusted=True)
+    column = CardColumn(
+        "one", NASTY, "net", "Why?", "a use", "", ("at most 0.2",), "", trusted=True
+    )
     cell = CardCell(Outcome.FAIL, -0.5, (-0.75, 0.25), "because")
     other = replace(column, key="two", title="two", trusted=False)
     return Card((column, other), (CardRow(NASTY, NASTY, (cell, None)),))

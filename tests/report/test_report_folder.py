@@ -15,6 +15,7 @@ from synthetic_run import SCRIPT, Recipe, kept, write_cascade
 from salsanity.errors import StoreError
 from salsanity.records import Outcome
 from salsanity.report import read_run
+from salsanity.report.summary import distrust
 
 
 @pytest.fixture
@@ -54,6 +55,26 @@ def test_every_check_of_a_run_is_a_part_with_its_own(several: Path) -> None:
         assert {row["check"] for row in part.gates["health"]} <= {part.record.name}
     assert run.parts[0].gates["health"]
     assert not run.parts[1].gates["health"]
+
+
+def test_a_check_is_distrusted_for_its_own_reasons(several: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(several, tmp_path / "run"))
+    gates = json.loads((folder / "gates.json").read_text())
+    gates |= {"trusted": False, "reasons": ["the control `edge` failed"]}
+    gates["checks"] = {"cascade": [], "turned": ["the control `edge` failed"], "moved": []}
+    gates["failed_units"] = [{"unit": "u" * 64, "check": "moved", "draw": 1, "reason": "no memory"}]
+    (folder / "gates.json").write_text(json.dumps(gates))
+    run = read_run(folder)
+    assert not run.trusted
+    assert [part.trusted for part in run.parts] == [True, False, False]
+    assert distrust(run.parts[0]) == []
+    assert distrust(run) == [
+        "The turned check: the control `edge` failed",
+        "failed (draw 1, unit uuuuuuuuuuuu): no memory",
+    ]
+    del gates["checks"]
+    (folder / "gates.json").write_text(json.dumps(gates))
+    assert [part.trusted for part in read_run(folder).parts] == [False, False, False]
 
 
 def test_maps_of_one_check_do_not_stand_for_those_of_another(several: Path, tmp_path: Path) -> None:

@@ -386,3 +386,26 @@ def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> Non
 
 def test_the_foot_names_the_version_that_ran(text: str) -> None:
     assert "Written by salsanity 0.1.0. This page" in text
+
+
+def test_a_measurement_without_a_verdict_draws_no_line_and_demands_nothing(several: Path) -> None:
+    run = read_run(several)
+    part = run.parts[1]
+    record = replace(part.record, test="statistic")
+    mute = tuple(replace(v, outcome=Outcome.UNINFORMATIVE) for v in part.verdicts)
+    measured = replace(run, parts=(replace(part, record=record, verdicts=mute),))
+    text = render(measured)
+    assert "10 were measured, without a verdict" in text
+    assert 'class="wrong"' not in text
+    assert 'class="limit"' not in text
+    assert "FAIL where" not in text
+    assert "a measurement without a verdict" in text
+    assert 'class="wrong"' in render(replace(run, parts=(part,)))
+
+
+def test_a_p_value_stands_beside_what_is_kept(cascade: Path) -> None:
+    run = read_run(cascade)
+    (part,) = run.parts
+    tested = tuple(replace(v, p=0.15) for v in part.verdicts)
+    assert "p = 0.15" in render(replace(run, parts=(replace(part, verdicts=tested),)))
+    assert "p = 0" not in render(run)

@@ -35,6 +35,7 @@ from salsanity.testing.jobs import (
 )
 from salsanity.testing.networks import small_network
 from salsanity.testing.traces import Traces
+from salsanity.units.files import loaded_files
 from salsanity.units.images import ImageEntry, index_images
 from salsanity.units.job import Job, ground_of
 from salsanity.units.spec import RunSpec
@@ -46,7 +47,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from neighbour import SCALE
+from scale_beside_mine import SCALE
 from salsanity.similarity import Cosine, Scores
 
 
@@ -114,7 +115,7 @@ def images():
 @pytest.fixture
 def mine(tmp_path: Path) -> str:
     (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "neighbour.py").write_text("SCALE = 2.0\n")
+    (tmp_path / "scale_beside_mine.py").write_text("SCALE = 2.0\n")
     return str(tmp_path / "mine.py")
 
 
@@ -284,6 +285,12 @@ def test_a_file_that_was_edited_since_is_refused(mine: str) -> None:
     Path(mine).write_text(MINE + "\n# later\n")
     with pytest.raises(UsageError, match="as it was when the run began"):
         elsewhere(pickle.loads, sent)
+
+
+def test_a_file_that_has_nothing_to_do_with_the_job_may_be_gone(mine: str) -> None:
+    load_model(f"{mine}:build")
+    Path(mine).unlink()
+    assert loaded_files([pickle.dumps(small_job())]) == ()
 
 
 def test_an_edited_file_is_loaded_anew_and_an_unchanged_one_is_not(mine: str) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 from salsanity.records import Outcome
 from salsanity.report.folder import Part, Run
 from salsanity.report.summary import passes_too
-from salsanity.report.terms import decimals, method_names, printable
+from salsanity.report.terms import RETAINED, decimals, limit, measured, method_names, printable
 from salsanity.report.worst import WORST_FIRST, deciding, furthest
 
 MISSING: Final = "–"
@@ -51,13 +51,17 @@ class CardCell:
 @final
 @dataclass(frozen=True)
 class CardColumn:
-    """A check of a run: `use` is the task for which a FAIL matters, `limits` the lines that decide."""
+    """A check of a run: `use` is the task for which a FAIL matters, `limits` the lines that decide.
+
+    `measured`: what the numbers are, where they are no shares of similarity.
+    """
 
     key: str
     title: str
     network: str
     question: str
     use: str
+    measured: str
     limits: tuple[str, ...]
     passes_too: str
     trusted: bool
@@ -129,8 +133,8 @@ class Card:
         columns = (_column_words(column) for column in self.columns)
         return (
             *columns,
-            "Numbers are shares of similarity that are kept, in the cell that decides, with 90 % intervals; 0 is chance, "
-            "1 is no change.",
+            "Numbers are shares of similarity that are kept, unless a check says otherwise, in the cell that decides, with 90 % "
+            "intervals; 0 is chance, 1 is no change.",
             "The card ranks nobody: a column is a question, and the task decides which questions matter.",
         )
 
@@ -179,17 +183,16 @@ def _columns(parts: list[Part]) -> Iterable[CardColumn]:
 
 
 def _column(part: Part, title: str, key: str) -> CardColumn:
-    limits = tuple(
-        f"{'at most' if line.must == 'change' else 'at least'} {line.threshold:g} {printable(line.words)}"
-        for line in part.record.lines
-    )
+    what = measured(part.record)
+    lines = part.record.lines if what.is_judged else ()
     return CardColumn(
         key=key,
         title=title,
         network=part.model_name,
         question=printable(part.record.words.question),
         use=printable(part.record.words.use),
-        limits=limits,
+        measured="" if what is RETAINED else f"{what.name}: {what.says}",
+        limits=tuple(f"{limit(line)} {printable(line.words)}" for line in lines),
         passes_too=passes_too(part),
         trusted=part.trusted,
     )
@@ -198,7 +201,8 @@ def _column(part: Part, title: str, key: str) -> CardColumn:
 def _column_words(column: CardColumn) -> str:
     parts = [f"{column.title}: {column.question}"]
     parts += [f"It matters for {column.use}."] if column.use else []
-    parts += [f"Kept: {'; '.join(column.limits)}."] if column.limits else []
+    parts += [f"{column.measured}."] if column.measured else []
+    parts += [f"Demanded: {'; '.join(column.limits)}."] if column.limits else []
     parts += [f"PASS says only that it was not caught: {column.passes_too}."] * bool(
         column.passes_too
     )

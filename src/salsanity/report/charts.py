@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import pandas as pd
 
-from salsanity.records import Kept, Must, Verdict
+from salsanity.records import Kept, Line, Must, Verdict
 from salsanity.report.folder import Part
 from salsanity.report.terms import (
     decimals,
+    limit,
+    measured,
     method_name,
     printable,
     similarity_name,
@@ -31,21 +33,22 @@ MARGINS: Final = (30.0, 8.0, 8.0, 20.0)
 
 @dataclass(frozen=True)
 class Lane:
-    """One retained similarity on the line from 0 = chance to 1 = nothing changed.
+    """One number on its scale, for a retained similarity from 0 = chance to 1 = nothing changed.
 
-    `wrong`: from where to where a method fails. `limit`: the threshold in words.
+    `wrong`: from where to where a method fails. `limit`: the threshold in words. Both, and `line`, are None for a measurement
+    without a verdict.
     """
 
     name: str
     words: str
     value: str
     interval: str
-    limit: str
+    limit: str | None
     x: float | None
     low: float
     high: float
-    line: float
-    wrong: tuple[float, float]
+    line: float | None
+    wrong: tuple[float, float] | None
     below: bool
     above: bool
     """Whether the interval goes on beyond what is drawn."""
@@ -56,30 +59,35 @@ class Lane:
 
 def lanes(part: Part, cell: Verdict) -> list[Lane]:
     """Return the lanes of a cell: one for each line at which something was measured, the first always."""
-    words = {line.name: printable(line.words) for line in part.record.lines}
-    only = len(part.record.lines) == 1
+    lines = {line.name: line for line in part.record.lines}
+    what = measured(part.record)
     return [
-        _lane("kept" if only else printable(kept.line), words.get(kept.line, ""), kept)
+        _lane(
+            what.name.lower() if len(lines) == 1 else printable(kept.line),
+            lines.get(kept.line),
+            kept,
+            is_judged=what.is_judged,
+        )
         for k, kept in enumerate(cell.kept)
         if kept.retained == kept.retained or k == 0
     ]
 
 
-def _lane(name: str, words: str, kept: Kept) -> Lane:
+def _lane(name: str, line: Line | None, kept: Kept, *, is_judged: bool) -> Lane:
     value = kept.retained
     low, high = (value if bound != bound else bound for bound in kept.retained_ci)
     known = kept.retained_ci[0] == kept.retained_ci[0]
     return Lane(
         name=name,
-        words=words,
+        words=printable(line.words) if line else "",
         value=decimals(value),
         interval=f"{decimals(low)} to {decimals(high)}" if known else "no interval",
-        limit=f"{'at most' if kept.must == 'change' else 'at least'} {kept.threshold:g}",
+        limit=limit(kept) if is_judged else None,
         x=bar_x(value) if value == value else None,
         low=bar_x(low),
         high=bar_x(high),
-        line=bar_x(kept.threshold),
-        wrong=_wrong(kept.threshold, kept.must),
+        line=bar_x(kept.threshold) if is_judged else None,
+        wrong=_wrong(kept.threshold, kept.must) if is_judged else None,
         below=low < BAR_DOMAIN[0],
         above=high > BAR_DOMAIN[1],
         beyond=beyond(kept),

@@ -9,7 +9,7 @@ from typing import Any, Final
 from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import distrust
-from salsanity.report.terms import listed, printable
+from salsanity.report.terms import listed, measured, printable
 
 APART: Final = (
     *("images", "stages", "blocks", "base", "versions", "hardware", "networks", "checks", "check"),
@@ -52,10 +52,11 @@ class Comparison:
     """What differs between two runs of the same check."""
 
     check: str
+    ends: tuple[str, str]
     names: tuple[str, str]
     sentence: str
     distrust: list[str]
-    """Why the second run cannot be trusted; the first one's reasons stand at the top."""
+    """Why this check of the second run cannot be trusted; the first one's reasons stand at the top."""
 
     differences: list[Difference]
     pairs: list[Pair]
@@ -77,6 +78,7 @@ def compare_parts(first: Part, second: Part) -> Comparison:
     differences = list(_differences(_settings(first), _settings(second)))
     return Comparison(
         check=printable(first.record.words.title),
+        ends=measured(first.record).ends,
         names=_names(first, second),
         sentence=_sentence(pairs, differences),
         distrust=distrust(second),

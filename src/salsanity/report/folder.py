@@ -140,7 +140,7 @@ class Part:
 
     @property
     def trusted(self) -> bool:
-        """Whether controls and gates say that the run can be trusted."""
+        """Whether controls and gates say that the check can be trusted."""
         return bool(self.gates.get("trusted", True))
 
     @cached_property
@@ -238,12 +238,17 @@ def _records(folder: Path, spec: Json) -> list[CheckRecord]:
 
 
 def _gates_of(gates: Json, check: str) -> Json:
-    """Cut gates to those of one check; whether the run can be trusted is no matter of one check."""
-    own = {
+    """Cut gates to those of one check; where the reasons are told by check, it is trusted or not by its own."""
+    own: dict[str, Any] = {
         key: [row for row in gates.get(key) or () if row.get("check", check) == check]
         for key in ("health", "failed_units")
     }
-    return {**gates, **own, "controls": (gates.get("controls") or {}).get(check) or {}}
+    controls = (gates.get("controls") or {}).get(check) or {}
+    by_check = gates.get("checks")
+    if isinstance(by_check, Mapping) and check in by_check:
+        reasons = list(by_check[check])
+        own |= {"reasons": reasons, "trusted": not reasons and not own["failed_units"]}
+    return {**gates, **own, "controls": controls}
 
 
 def _read_json(folder: Path, name: str, *, default: object = None) -> Any:

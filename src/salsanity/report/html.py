@@ -27,8 +27,10 @@ from salsanity.report.folder import Part, Run, read_run
 from salsanity.report.rows import ControlRow, MethodRow, control_rows, method_rows
 from salsanity.report.summary import changed, distrust, looks, short_answer, tally
 from salsanity.report.terms import (
+    Measured,
     glossary,
     line_term,
+    measured,
     printable,
     similarity_name,
     stage_words,
@@ -44,6 +46,7 @@ class Section:
     id: str
     part: Part
     title: str
+    measured: Measured
     question: str
     answer: str
     looks: str
@@ -104,6 +107,7 @@ def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> 
         id=name,
         part=part,
         title=printable(part.record.words.title),
+        measured=measured(part.record),
         question=printable(part.record.words.question),
         answer=short_answer(part),
         looks=looks(part),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from salsanity.report.folder import Part
-from salsanity.report.terms import method_name, printable, similarity_name
+from salsanity.report.terms import limit, measured, method_name, printable, similarity_name
 
 
 @dataclass(frozen=True)
@@ -56,10 +56,8 @@ TERM_OF: Final = {"Stages": "stage", "Initialiser": "initialiser"}
 
 
 def _lines(part: Part) -> str:
-    said = [
-        f"{'at most' if line.must == 'change' else 'at least'} {line.threshold:g} {line.words}"
-        for line in part.record.lines
-    ]
+    lines = part.record.lines if measured(part.record).is_judged else ()
+    said = [f"{limit(line)} {line.words}" for line in lines]
     return f"{'; '.join(said)} (conventions of this tool)" if said else "none"
 
 

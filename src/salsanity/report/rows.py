@@ -20,7 +20,8 @@ class ViewBar:
     similarity: str
     outcome: Outcome
     lanes: list[Lane]
-    blank: str
+    note: str
+    """What else must stand beside the number: shares of blank maps, and a p value."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,12 @@ def _percent(share: float) -> str:
 
 def _bar(part: Part, cell: Verdict) -> ViewBar:
     name = similarity_name(cell.similarity or "")
-    return ViewBar(cell.view or "", name, cell.outcome, lanes(part, cell), blank_words(cell))
+    return ViewBar(cell.view or "", name, cell.outcome, lanes(part, cell), _note(cell))
+
+
+def _note(cell: Verdict) -> str:
+    said = [f"p = {decimals(cell.p)}"] if cell.p == cell.p else []
+    return ", ".join([*said, *filter(None, [blank_words(cell)])])
 
 
 def _cell(part: Part, cell: Verdict) -> CellRow:

@@ -7,7 +7,7 @@ from typing import Final
 
 from salsanity.records import Outcome
 from salsanity.report.folder import Part, Run
-from salsanity.report.terms import CONTROL_WORDS, listed, many, printable
+from salsanity.report.terms import CONTROL_WORDS, listed, many, measured, printable
 from salsanity.report.worst import WORST_FIRST, worst_part
 
 OPEN: Final = {
@@ -54,6 +54,8 @@ def _clause(part: Part, outcome: Outcome, count: int) -> str:
     words = part.record.words
     if outcome is Outcome.FAIL:
         return f"{count} {many('was caught', count)}: {printable(many(words.caught, count))}"
+    if not measured(part.record).is_judged:
+        return f"{count} {many('was measured, without a verdict', count)}"
     if outcome is Outcome.PASS:
         return f"{count} {printable(many(words.uncaught, count))}"
     return f"{count} {OPEN[outcome][count != 1]}"
@@ -77,7 +79,7 @@ def tally(part: Part) -> list[tuple[Outcome, int]]:
 def looks(part: Part) -> str:
     """Say how maps look that the check catches."""
     first = part.record.lines[0] if part.record.lines else None
-    if first is None:
+    if first is None or not part.record.words.caught:
         return ""
     how = "keep their look" if first.must == "change" else "change their look"
     return f"A row whose maps {how} is caught: {printable(part.record.words.caught)}."
@@ -98,10 +100,20 @@ def passes_too(part: Part) -> str:
 
 
 def distrust(run: Run | Part) -> list[str]:
-    """Return the reasons why the run cannot be trusted; empty where it can."""
-    reasons = [printable(reason) for reason in run.gates.get("reasons") or ()]
+    """Return the reasons why the run, or one check of it, cannot be trusted; empty where it can."""
+    known = run.gates.get("reasons") or ()
+    if isinstance(run, Run) and len(run.parts) > 1 and "checks" in run.gates:
+        of_checks = {r for part in run.parts for r in part.gates.get("reasons") or ()}
+        reasons = [f"{_title(p)}: {printable(r)}" for p in run.parts for r in p.gates["reasons"]]
+        reasons += [printable(reason) for reason in known if reason not in of_checks]
+    else:
+        reasons = [printable(reason) for reason in known]
     reasons += [_failed(unit) for unit in run.gates.get("failed_units") or ()]
     return reasons if reasons or run.trusted else ["a control or a gate failed"]
+
+
+def _title(part: Part) -> str:
+    return printable(part.record.words.title)
 
 
 def _failed(unit: Mapping[str, object]) -> str:

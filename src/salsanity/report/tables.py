@@ -13,7 +13,7 @@ from rich.text import Text
 from salsanity.records import Kept, Outcome, Verdict
 from salsanity.report.folder import Part, Run
 from salsanity.report.summary import answer, distrust, passes_too
-from salsanity.report.terms import demand, printable
+from salsanity.report.terms import RETAINED, demand, measured, printable
 from salsanity.report.worst import deciding, furthest, worst_first
 
 STYLES = {
@@ -45,7 +45,9 @@ def _verdicts(part: Part, *, is_first: bool) -> Iterator[RenderableType]:
     yield Text(answer(part))
     yield Text()
     yield _table(part)
-    yield Text(_legend(part, is_first=is_first), style="dim")
+    yield Text(
+        _legend(part, is_first=is_first or measured(part.record) is not RETAINED), style="dim"
+    )
     yield Text()
     for method in worst_first(part):
         headline = part.headlines.get(method)
@@ -86,9 +88,10 @@ def _table(part: Part) -> Table:
 
 def _headings(part: Part) -> list[str]:
     lines = part.record.lines
+    name = measured(part.record).name
     if not 1 < len(lines) <= COLUMNS:
-        return ["Kept"]
-    return [f"Kept at {printable(line.name)}" for line in lines]
+        return [name]
+    return [f"{name} at {printable(line.name)}" for line in lines]
 
 
 def _add(table: Table, part: Part, method: str, label: str) -> None:
@@ -98,9 +101,9 @@ def _add(table: Table, part: Part, method: str, label: str) -> None:
         return
     cell = deciding(part, headline)
     row = [Text(printable(label)), Text(headline.outcome, style=STYLES[headline.outcome])]
-    measured = {kept.line: kept for kept in cell.kept}
+    by_line = {kept.line: kept for kept in cell.kept}
     few = len(part.record.lines) <= COLUMNS
-    shown = [measured.get(line.name) for line in part.record.lines] if few else [furthest(cell)]
+    shown = [by_line.get(line.name) for line in part.record.lines] if few else [furthest(cell)]
     table.add_row(*row, *(Text(_kept(kept)) for kept in shown))
 
 
@@ -122,17 +125,13 @@ def _short(value: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-KEPT: Final = (
-    "Kept: the share of similarity that is left, in the cell that decides, with its 90 % "
-    "interval; 0 = chance, 1 = nothing changed. In brackets: controls."
-)
-
-
 def _legend(part: Part, *, is_first: bool) -> str:
-    sentences = [KEPT] if is_first else []
-    for line in part.record.lines:
+    what = measured(part.record)
+    said = f"{what.name}: {what.says}; of the cell that decides, with its 90 % interval. In brackets: controls."
+    sentences = [said] if is_first else []
+    for line in part.record.lines if what.is_judged else ():
         at = f"At {printable(line.name)}, {printable(line.words)}: "
-        sentences.append(f"{at}{demand(line)}.")
+        sentences.append(f"{at}{demand(line, part.record)}.")
     if part.record.never_pass:
         sentences.append(f"No method can PASS here: {printable(part.record.never_pass)}.")
     if found := passes_too(part):

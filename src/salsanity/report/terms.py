@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, final
 
-from salsanity.records import CheckRecord, Line
+from salsanity.records import CheckRecord, Kept, Line
 from salsanity.verdicts import ladder
 
 METHOD_NAMES: Final = {
@@ -107,12 +108,57 @@ TERMS: Final = {
 }
 
 
+@final
+@dataclass(frozen=True)
+class Measured:
+    """What the number of a verdict is: what it is called, what it says, what the ends 0 and 1 of its scale mean.
+
+    `is_judged`: whether a line decides on it, or it is a measurement alone.
+    """
+
+    name: str
+    says: str
+    ends: tuple[str, str]
+    is_judged: bool = True
+
+
+RETAINED: Final = Measured(
+    "Kept",
+    "the share of similarity that is left; 0 = chance, 1 = nothing changed",
+    ("chance", "same"),
+)
+MEASURED: Final = {
+    "statistic": Measured(
+        "Change",
+        "the change of a statistic of the map, as a share of its value on the reference map; a measurement without a verdict",
+        ("none", "doubled"),
+        is_judged=False,
+    ),
+    "cue": Measured(
+        "Shown",
+        "how much more of the map lies on the cue where the network follows it, as a share of what could; 0 = nothing, 1 = all",
+        ("nothing", "all"),
+    ),
+}
+"""By what a check tests; every other test measures the share of similarity that is kept."""
+
+
+def measured(record: CheckRecord) -> Measured:
+    """Return what the number of a check's verdicts is."""
+    return MEASURED.get(record.test, RETAINED)
+
+
+def limit(line: Line | Kept) -> str:
+    """Say on which side of its threshold a line wants what is measured."""
+    return f"{'at most' if line.must == 'change' else 'at least'} {line.threshold:g}"
+
+
 def glossary(records: Sequence[CheckRecord]) -> dict[str, str]:
     """Return the terms of the page with their explanations: the common ones, and each line of each check."""
     found = {name: text.format(ladder=ladder()) for name, text in TERMS.items()}
     for record in records:
         for line in record.lines:
-            found.setdefault(line_term(line, record, records), explained(line))
+            found.setdefault(line_term(line, record, records), explained(line, record))
     return found
 
 
@@ -123,15 +169,16 @@ def line_term(line: Line, record: CheckRecord, records: Sequence[CheckRecord]) -
     return f"{name} ({printable(record.words.title)})" if shared or name in TERMS else name
 
 
-def explained(line: Line) -> str:
-    """Say what is compared at a line, and what decides."""
-    return f"What is kept {printable(line.words)}. {demand(line)}."
+def explained(line: Line, record: CheckRecord) -> str:
+    """Say what is measured at a line, and what decides."""
+    said = f"{measured(record).name}, measured {printable(line.words)}."
+    return f"{said} {demand(line, record)}." if measured(record).is_judged else said
 
 
-def demand(line: Line) -> str:
+def demand(line: Line, record: CheckRecord) -> str:
     """Say on which side of its threshold a line fails a method."""
     side = "more" if line.must == "change" else "less"
-    return f"FAIL where {side} than {line.threshold:g} is kept"
+    return f"FAIL where {side} than {line.threshold:g} is {measured(record).name.lower()}"
 
 
 def printable(text: object) -> str:

@@ -241,7 +241,7 @@ def example(part: Part) -> Example | None:
     image = next(iter(part.gallery), None)
     states = part.states[0], _changed(part)
     order = [m for m in worst_first(part) if m in part.headlines]
-    if image is None:
+    if image is None or states[0] == states[1]:
         return None
     shown = [m for m in order if all(image.has(m, s) for s in states)]
     caught = [m for m in shown if part.headlines[m].outcome is Outcome.FAIL]

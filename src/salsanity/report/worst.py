@@ -37,8 +37,11 @@ def excess(cell: Verdict) -> float:
 
 
 def deciding(part: Part, headline: Verdict, view: str | None = None) -> Verdict:
-    """Return the cell that speaks for a method: of the worst outcome, the one furthest beyond its line."""
+    """Return the cell that speaks for a method: the headline's, or of one view the worst that is furthest beyond its line."""
     cells = part.cells(headline.method, view)
+    said = [c for c in cells if (c.outcome, c.kept) == (headline.outcome, headline.kept)]
+    if view is None and said:
+        return said[0]
     informative = [c for c in cells if c.outcome is not Outcome.UNINFORMATIVE] or list(cells)
     return max(informative, key=lambda c: (BADNESS.index(c.outcome), excess(c)), default=headline)
 

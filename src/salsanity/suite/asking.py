@@ -26,6 +26,9 @@ CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
 """Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
 
+WAS: Final = "was_format"
+"""Under this key a folder's spec.json, once upgraded, says which format it was."""
+
 
 def asked(
     names: Sequence[Any], options: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
@@ -120,7 +123,7 @@ def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
         raise SpecError(
             "expected in this folder's spec.json what a run writes there, but some of it is missing; give another --out"
         )
-    return dict(upgraded(found))
+    return {**upgraded(found), WAS: found.get("format_version", 1)}
 
 
 def check_same(

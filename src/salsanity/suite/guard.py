@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import textwrap
@@ -21,6 +20,7 @@ from salsanity.records import CheckRecord, Outcome
 from salsanity.report import read_run
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import printable
+from salsanity.store.folder import held
 from salsanity.suite import run
 from salsanity.suite.asking import asked
 from salsanity.suite.opening import source_of
@@ -173,6 +173,8 @@ def _alone(folder: Path) -> Iterator[None]:
     if not folder.parent.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    with (folder.parent / f".{folder.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = held(folder.parent / f".{folder.name}.lock")
+    try:
         yield
+    finally:
+        lock.release()

@@ -26,6 +26,7 @@ from salsanity.units.admit import (
     logits_of,
     shared_cost,
 )
+from salsanity.units.identity import Prints
 from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
 from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
@@ -56,6 +57,7 @@ class Asked:
     spec: RunSpec
     store: DirectoryStore
     old: dict[str, Any]
+    prints: Prints
     is_explicit: bool
     labels: Sequence[int] | None = None
     optional: frozenset[str] = frozenset()
@@ -79,6 +81,7 @@ class Run:
     source: ImageSource
     spec: RunSpec
     store: DirectoryStore
+    prints: Prints
     settled: tuple[Settled, ...]
     entries: tuple[ImageEntry, ...]
     index: ImageIndex
@@ -160,6 +163,7 @@ def prepare_run(asked: Asked) -> Run:
         asked.source,
         asked.spec,
         asked.store,
+        asked.prints,
         checks,
         entries,
         index,

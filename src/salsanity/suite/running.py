@@ -23,7 +23,10 @@ from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import locked
+from salsanity.store.upgrade import FORMAT_VERSION
+from salsanity.suite.adopting import adopt
 from salsanity.suite.asking import (
+    WAS,
     check_same,
     check_same_network,
     default_folder,
@@ -36,12 +39,13 @@ from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of, gallery_of
 from salsanity.suite.execute import execute, intact_units
 from salsanity.suite.judging import Facts, conclude
-from salsanity.suite.planning import planned
+from salsanity.suite.planning import changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
 from salsanity.units.containing import check_unchanged, contained, time_limit
+from salsanity.units.identity import Prints
 from salsanity.units.plan import missing_units
 from salsanity.units.spec import RunSpec
 
@@ -83,6 +87,7 @@ def run_checks(
     device, runs_on = device_of(request.spec.device), executor_named(executor)
     methods = methods_of(request.methods, request.spec, device)
     similarities = tuple(registry.similarity(s) for s in request.similarities)
+    prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)
     network = None if is_brought else _network(request, device)
@@ -109,11 +114,12 @@ def run_checks(
             request.spec,
             store,
             old,
+            prints,
             request.methods is not None,
             request.labels,
             request.optional,
         )
-        _execute(_prepared(asked, narrator), narrator, runs_on)
+        _execute(_prepared(asked, narrator), old, narrator, runs_on)
     return Result(folder)
 
 
@@ -203,8 +209,15 @@ def _prepared(asked: Asked, narrator: Narrator) -> Run:
     return run
 
 
-def _execute(run: Run, narrator: Narrator, executor: Executor) -> None:
+def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Executor) -> None:
     wanted, gallery, store = planned(run), gallery_of(run), run.store
+    adopted = adopt(store, old, wanted) if old.get(WAS, FORMAT_VERSION) < FORMAT_VERSION else 0
+    if adopted:
+        narrator.say(f"{adopted} unit(s) of an older version of salsanity are taken over.")
+    news = changes(run, old.get("settings", {}).get("units") or {}, wanted)
+    for note in news:
+        narrator.say(note)
+    run = replace(run, notes=(*run.notes, *news))
     missing = missing_units(wanted, intact_units(store, gallery))
     document = document_of(run, wanted)
     store.write_json("spec.json", document)

@@ -22,7 +22,8 @@ def elsewhere(function: Callable[..., Any], *arguments: Any) -> Any:
 
     Function, arguments and result must be picklable.
     """
-    question = pickle.dumps((loaded_files(), pickle.dumps((function, arguments))))
+    asked = pickle.dumps((function, arguments))
+    question = pickle.dumps((loaded_files([asked]), asked))
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(p or "." for p in sys.path)}
     env["PYTHONHASHSEED"] = "1"
     done = subprocess.run(  # noqa: S603 - our own interpreter and our own words

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, final
@@ -29,10 +29,12 @@ class LoadedFile:
 Files = tuple[LoadedFile, ...]
 
 
-def loaded_files() -> Files:
-    """Return the files of the user's that this process has loaded, in the order in which they were."""
+def loaded_files(pickles: Iterable[bytes]) -> Files:
+    """Return the files of the user's that pickled objects refer to, in the order in which this process loaded them."""
     own = [(name, m) for name, m in list(sys.modules.items()) if name.startswith(PREFIXES)]
-    return tuple(_listed(name, vars(module)) for name, module in own if module.__file__)
+    parts = list(pickles)
+    named = [(name, m) for name, m in own if any(name.encode() in part for part in parts)]
+    return tuple(_listed(name, vars(module)) for name, module in named)
 
 
 def load_files(files: Files) -> None:

@@ -67,7 +67,8 @@ class Job:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travel by value, part by part, with the files that must be loaded before."""
-        return unpacked, (Job, loaded_files(), packed(self))
+        parts = packed(self)
+        return unpacked, (Job, loaded_files(part for _, part in parts), parts)
 
     def open(self, *, tick: Tick | None = None) -> Opened:
         """Return the job with a network of this thread's; `tick` is told of evaluations as they are made.

@@ -54,6 +54,11 @@ class RunSpec:
         "Growing rounds; a method leaves once its verdict is settled.",
         is_identity=False,
     )
+    rerun: bool = option(
+        False,
+        "Compute again what cannot be recognised in another process, instead of refusing it.",
+        is_identity=False,
+    )
     device: str = option(
         "auto",
         "Where to compute: auto (a GPU where there is one), cpu, cuda, cuda:1, ...",

@@ -29,7 +29,7 @@ from salsanity.methods import Method
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State as Pose
 from salsanity.passes.schedule import in_state
-from salsanity.records import REFERENCE_STAGE, VIEWS, UnitKey, UnitResult
+from salsanity.records import CONTROLS, REFERENCE_STAGE, VIEWS, UnitKey, UnitResult
 from salsanity.similarity import Similarity, view
 from salsanity.units.compare import Prepared, Reference, Rows, chance, compare, prepare
 from salsanity.units.explain import (
@@ -267,6 +267,8 @@ class Unit:
     def _compare(self, pair: Pair, reference: Reference, changed: Features) -> None:
         """Write the rows of one pair; only methods that the changed state was asked for."""
         for cell, features in changed.items():
+            if pair.stage == REFERENCE_STAGE and cell[0] in CONTROLS:
+                continue  # controls count as deterministic: their ceiling is 1
             result = self._compared(pair, cell, reference, features)
             self._add(cell, pair.stage, pair.index, pair.draw, *result)
 
