@@ -123,6 +123,24 @@ def test_labels_want_other_images_to_test_on(
     assert "folders train and test" in " ".join(capfd.readouterr().err.split())
 
 
+def test_labels_take_networks_that_were_trained_elsewhere_and_a_file_of_options(
+    weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = tmp_path / "options.toml"
+    options.write_text(
+        f"method = 'gradient'\nmax_images = 4\ngallery = 0\nthreshold = 0.4\njunit = '{tmp_path / 'junit.xml'}'\n"
+    )
+    out = tmp_path / "run"
+    code = run(["labels", "--model", "reference:cnn", "--data", "digits", "--true", f"{weights},{weights}",
+                "--permuted", str(weights), "--config", str(options), "--json", "--out", str(out)])  # fmt: skip
+    assert {v["check"] for v in json.loads(capfd.readouterr().out)} == {"labels"}
+    assert code == 4  # untrained networks know no labels
+    (record,) = json.loads((out / "spec.json").read_text())["checks"]
+    assert record["lines"][0]["threshold"] == 0.4
+    assert record["draws"] == 2
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
+
+
 def test_weights_with_code_in_them_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -201,3 +219,29 @@ def test_help_loads_no_torch() -> None:
         "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+FOLDERS = [
+    Path(__file__).parent.parent / "assets" / name for name in ("check-format-1", "labels-format-1")
+]
+
+
+def test_a_card_of_several_folders_is_written_in_every_form(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"card.{form}" for form in ("html", "csv", "tex")]
+    outs = [word for file in files for word in ("--out", str(file))]
+    assert run(["card", *map(str, FOLDERS), *outs]) == 0
+    assert capfd.readouterr().out.split() == [str(file) for file in files]
+    head = files[1].read_text().splitlines()[0]
+    assert "cascade outcome" in head
+    assert "labels outcome" in head
+
+
+@pytest.mark.parametrize(("out", "words"), [("card.doc", "ends with"), ("", "spec.json")])
+def test_a_card_of_nothing_or_in_no_form_is_refused(
+    out: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(FOLDERS[0]), "--out", str(tmp_path / out)] if out else [str(tmp_path)]
+    assert run(["card", *given]) == 2
+    assert words in " ".join(capfd.readouterr().err.split())

@@ -32,6 +32,7 @@ COMMANDS: Final[Mapping[str, Command | Callable[..., int]]] = {
     "labels": labels.COMMAND,
     "train": train.COMMAND,
     "report": report.report,
+    "card": report.card,
     **listing.COMMANDS,
 }
 
