@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from networks import chain, images
 from salsanity.errors import UsageError
+from salsanity.narrator import Narrator
 from salsanity.records import Outcome
 from salsanity.suite import judging
 from salsanity.suite.guard import Question, allowed, answered, complaint
-from salsanity.suite.narrator import Narrator
 from salsanity.suite.result import Result
 
 PASSES: list[int] = []

@@ -161,7 +161,7 @@ class Unit:
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
             shown.take(self.key.images, maps, state.shown)
-            reference = Reference(self._prepared(maps, None), _passless(maps.maps))
+            reference = Reference.of(self._prepared(maps, None), maps.maps)
             kept[places[state.name]] = reference, shown, enlargements(maps.maps)
         for place in (
             places.values()
@@ -323,10 +323,6 @@ def _brought_back(maps: StateMaps, back: Any) -> StateMaps:
         for name, e in maps.maps.items()
     }
     return StateMaps(maps.state, found, maps.logits)
-
-
-def _passless(maps: Mapping[str, Explained]) -> dict[str, Tensor]:
-    return {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
 
 
 def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:

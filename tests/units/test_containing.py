@@ -13,7 +13,7 @@ from torch import nn
 from networks import chain, images
 from salsanity.errors import ModelError, UnitError
 from salsanity.models.network import Network, prepare
-from salsanity.suite.containing import check_unchanged, contained, time_limit
+from salsanity.units.containing import check_unchanged, contained, time_limit
 
 
 @pytest.fixture
