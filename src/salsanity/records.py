@@ -175,6 +175,8 @@ class CheckRecord:
     facts: Mapping[str, str] = field(default_factory=dict)
     never_pass: str = ""
     test: str = "retained"
+    is_fixed: bool = False
+    """Whether the one column is all that there is, and no sample: intervals then speak of images alone."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the check was asked with, as JSON values: a run in the same folder may differ only where the check says so."""
 

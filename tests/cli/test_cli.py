@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 from salsanity.cli.app import run
-from salsanity.cli.check import _spec
 from salsanity.cli.values import numbers, split_outside_brackets
 from salsanity.errors import UsageError
 from salsanity.models.reference import cnn
@@ -83,6 +82,8 @@ def test_verdicts_are_written_as_junit_xml(weights: Path, tmp_path: Path) -> Non
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--draws", "x"], "draws"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--mean", "a,b"], "--mean"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--preset", "p"], "preset"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--check", "x"], "'x'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--check", "labels"], "of its own"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--config", "{broken}"], "broken"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{empty}"], "--junit"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{broken}/x"], "--junit"),
@@ -183,7 +184,7 @@ def test_numbers_are_read_or_refused() -> None:
         numbers("--mean", "1,two")
 
 
-@pytest.mark.parametrize("command", ["methods", "similarities", "models", "data"])
+@pytest.mark.parametrize("command", ["checks", "methods", "similarities", "models", "data"])
 def test_listings(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run([command]) == 0
     assert len(capfd.readouterr().out.splitlines()) >= 5
@@ -200,12 +201,3 @@ def test_help_loads_no_torch() -> None:
         "assert 'pandas' not in sys.modules and 'matplotlib' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-@pytest.mark.parametrize(
-    ("model", "init", "sd"),
-    [("reference:cnn", "truncated_normal", 0.1), ("torchvision:inception_v3", "he", 0.01)],
-)
-def test_the_paper_s_preset_draws_as_its_code_did(model: str, init: str, sd: float) -> None:
-    spec = _spec({}, {}, given_model=model, quick=False, preset="paper")
-    assert (spec.init, spec.init_sd, spec.target, spec.samples) == (init, sd, "own", 50)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from salsanity.data.preprocessing import Preprocessing
-from salsanity.data.sources import NAMES, open_data
+from salsanity.data.preprocessing import Preprocessing, preprocessing_from
+from salsanity.data.sources import NAMES, open_data, open_images
 from salsanity.errors import DataError
 
 
@@ -120,3 +120,24 @@ def test_a_near_miss_gets_a_hint():
 def test_an_unknown_split():
     with pytest.raises(DataError, match="train or test, got 'val'"):
         open_data("digits", split="val")
+
+
+def test_python_gets_a_folder_as_the_command_line_does(tmp_path):
+    for number, size in enumerate(((30, 30), (40, 30), (30, 50))):
+        Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
+    source, notes = open_images(tmp_path)
+    assert {tuple(example.x.shape) for example in source} == {(3, 224, 224)}
+    assert any("several sizes" in note for note in notes)
+    asked = preprocessing_from(size=8, mean=0.5, std=0.5, channels=1)
+    source, notes = open_images(str(tmp_path), preprocessing=asked)
+    assert {tuple(example.x.shape) for example in source} == {(1, 8, 8)}
+    assert notes == ()
+
+
+def test_labels_that_are_not_used_are_told():
+    source, notes = open_images((torch.rand(3, 1, 4, 4), torch.rand(3, 7)), name="mine")
+    assert source[0].label is None
+    assert notes == (
+        "The labels of mine are not used: the labels are real numbers of shape (3, 7), and no class indices.",
+    )
+    assert open_images(torch.rand(3, 1, 4, 4))[1] == ()

@@ -130,7 +130,15 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda z: z, lambda z: (z, z * 2), lambda z: {"logits": z, "loss": None}, Output]
+    "wrap",
+    [
+        lambda z: z,
+        lambda z: (z, z[:, :, None]),
+        lambda z: {"logits": z, "loss": None, "features": z * 2},
+        lambda z: {"out": z, "map": z[:, :, None]},
+        lambda z: (z.sum(), [z]),
+        Output,
+    ],
 )
 def test_unwraps_logits(wrap):
     model = Returns(wrap)
@@ -142,7 +150,7 @@ def test_unwraps_logits(wrap):
     ("wrap", "message"),
     [
         (lambda z: "cat", "returned str"),
-        (lambda z: {"scores": z}, "returned dict"),
+        (lambda z: {"scores": [2, 3]}, "returned dict with scores"),
         (lambda z: z[:, :, None, None], r"returned \(2, 3, 1, 1\)"),
         (lambda z: z.flatten(), r"returned \(6,\)"),
         (lambda z: z[:1], "one row of logits for each of 2 images"),

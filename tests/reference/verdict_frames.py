@@ -79,41 +79,44 @@ def stage_rows(
     """Rows of one cell at one stage from (N, D) tables; undefined rows get `reason`."""
     value = np.asarray(value, dtype=float)
     chance = np.broadcast_to(np.asarray(chance, dtype=float), value.shape)
-    rows = []
-    for i in range(value.shape[0]):
-        for d in range(value.shape[1]):
-            defined = np.isfinite(value[i, d]) and np.isfinite(chance[i, d])
-            said = None if defined else reason
-            scores = (value[i, d], chance[i, d], said)
-            rows.append(
-                (check, d, stage, stage_index, f"{i:064x}", method, view, similarity, *scores)
-            )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    (n, d), defined = value.shape, np.isfinite(value) & np.isfinite(chance)
+    said = np.full(value.shape, None, dtype=object)
+    said[~defined] = reason
+    columns = {
+        "check": check,
+        "draw": np.tile(np.arange(d), n),
+        "stage": stage,
+        "stage_index": stage_index,
+        "image": np.repeat(np.array([f"{i:064x}" for i in range(n)], dtype=object), d),
+        "method": method,
+        "view": view,
+        "similarity": similarity,
+        "value": value.ravel(),
+        "chance": chance.ravel(),
+        "reason": said.ravel(),
+    }
+    return pd.DataFrame(columns, columns=COLUMNS)
 
 
 def ceiling_rows(
     n: int,
     *,
     A=1.0,
+    chance=np.nan,
     method: str = "gradient",
     view: str = "signed",
     similarity: str = "spearman",
     check: str = "cascade",
 ) -> pd.DataFrame:
     """Rows of stage `self`."""
-    A = np.broadcast_to(np.asarray(A, dtype=float), (n,))
-    rows = [
-        (check, 0, "self", 0, f"{i:064x}", method, view, similarity, A[i], np.nan, None)
-        for i in range(n)
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+    A, chance = (np.broadcast_to(np.asarray(x, dtype=float), (n,))[:, None] for x in (A, chance))
+    cell = {"method": method, "view": view, "similarity": similarity, "check": check}
+    return stage_rows(A, chance, stage="self", stage_index=0, **cell)
 
 
 def joined(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """All rows in one frame, each reason None or a string."""
-    frame = pd.concat([p.astype({"reason": object}) for p in parts], ignore_index=True)
-    frame["reason"] = frame["reason"].where(frame["reason"].notna(), None)
-    return frame
+    return pd.concat(list(parts), ignore_index=True)
 
 
 def cell_frame(

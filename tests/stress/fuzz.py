@@ -71,7 +71,6 @@ def idx(data: bytes) -> None:
 def specs(data: bytes) -> None:
     """Take bytes as a file of options, and as spec.json of a folder that is continued."""
     from salsanity.checks.spec import CheckSpec
-
     from salsanity.cli.values import FROM_FILE, configuration
     from salsanity.errors import StoreError, UsageError
     from salsanity.store.directory import DirectoryStore, asked_units
@@ -105,7 +104,6 @@ def fuzz(name: str, seconds: int) -> None:
 
     with atheris.instrument_imports(include=["salsanity", "ast", "tomllib", "gzip", "json"]):
         import salsanity.checks.spec
-
         import salsanity.cli.values
         import salsanity.data.idx
         import salsanity.registry

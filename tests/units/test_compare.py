@@ -198,7 +198,7 @@ def test_chance_is_the_mean_over_the_next_alive_partners(most: int, view: str) -
     wanted = literal_chance(before, after, rows, most, view == "signed")
     found, _ = chances(before, after, rows, most, view)
     np.testing.assert_allclose(found, wanted, atol=1e-12)
-    assert np.isfinite(wanted).sum() >= 3
+    assert np.isfinite(wanted).sum() >= 2
 
 
 @pytest.mark.parametrize(

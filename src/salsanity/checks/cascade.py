@@ -57,12 +57,22 @@ class Cascade:
 
     order: Order = option(
         "top_down",
-        "top_down, independent or bottom_up.",
+        "Which parameters are destroyed: from the output down, one block at a time, or from the input up.",
         choices=("top_down", "independent", "bottom_up"),
     )
-    stages: str = option("verdict", "verdict (half and full) or all.", choices=("verdict", "all"))
-    blocks: str | tuple[str, ...] = option("auto", "auto, layer, or names of modules.")
-    init: str = option("auto", f"{', '.join(INITS)}, a plug-in or file.py:function.")
+    stages: str = option(
+        "verdict",
+        "Stages computed for every image and draw: the two that decide (half and full), or all.",
+        choices=("verdict", "all"),
+    )
+    blocks: str | tuple[str, ...] = option(
+        "auto",
+        "What is destroyed at once: auto (about 20 blocks at most), layer, or names of modules.",
+        words=("auto", "layer"),
+    )
+    init: str = option(
+        "auto", "What destroyed parameters get; also a plug-in or file.py:function.", words=INITS
+    )
     init_sd: float = option(
         0.01, "sd of truncated_normal.", least=1e-12, most=1e6, on_command_line=False
     )
@@ -71,10 +81,12 @@ class Cascade:
     )
     batchnorm: BatchNorm = option(
         "keep",
-        "keep, reset or recalibrate the running statistics.",
+        "What becomes of BatchNorm's running statistics.",
         choices=("keep", "reset", "recalibrate"),
     )
-    keep: tuple[str, ...] = option((), "Parameters that may stay as they are (patterns).")
+    keep: tuple[str, ...] = option(
+        (), "Parameters that may stay as they are, by patterns such as head.*."
+    )
     d_full: float = option(
         0.2,
         "Most that may be retained with everything randomised.",
@@ -93,13 +105,17 @@ class Cascade:
     )
 
     name: ClassVar[str] = "cascade"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = (
+        "two states of the network per image and draw (half and full); every stage for images in the figures"
+    )
     words: ClassVar[Words] = Words(
         title="Model parameter randomisation test",
-        question="Do the maps change when what the network learned is destroyed?",
+        question="Would these saliency maps look different if the network had forgotten all it learned?",
         caught="its maps hardly depend on what the network learned",
-        uncaught="its maps changed when what was learned was destroyed",
-        use="debugging a network: a map that does not depend on what was learned cannot show what is wrong with it",
-        source="Adebayo et al. (NeurIPS 2018), section 3",
+        uncaught="was not caught",
+        use="debugging a network with its maps",
+        source="Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292",
     )
 
     def __post_init__(self) -> None:
@@ -230,7 +246,9 @@ class RandomisedWeights:
         return with_batchnorm(network, drawn, self.asked.batchnorm, layers=layers, images=images)
 
     def _drawn(self, ground: Ground, draw: int) -> Weights:
-        kept: dict[int, Weights] = ground.memory.setdefault(self.name, {})
+        asked = self.asked
+        place = (self.draw.name, asked.init_sd, asked.init_bias, asked.keep)
+        kept: dict[int, Weights] = ground.memory.setdefault(place, {})
         if draw not in kept:
             fresh = _on(ground.network, self.draw(ground.network, draw_seed(ground.seed, draw)))
             while len(kept) >= max(1, KEEP_BYTES // max(1, _bytes_of(fresh))):

@@ -25,7 +25,7 @@ class ClassChange:
 
     class_choice: str = option(
         "random",
-        "The other class: random, second (the runner-up, the hardest) or least (the least likely).",
+        "The other class: a random one, the runner-up (the hardest), or the least likely.",
         choices=("random", "second", "least"),
     )
     d_class: float = option(
@@ -38,12 +38,14 @@ class ClassChange:
     )
 
     name: ClassVar[str] = "class"
+    needs: ClassVar[str] = "a trained network and images"
+    costs: ClassVar[str] = "one explanation of another class per image and draw"
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
     words: ClassVar[Words] = Words(
         title="Class sensitivity",
         question="Is it the same map whatever class is asked for?",
         caught="its maps hardly depend on the class that is explained",
-        uncaught="its maps changed with the class that is explained",
+        uncaught="was not caught",
         use="telling why one class and not another: a map that is the same for all classes explains none",
         source="Sixt, Granz and Landgraf (ICML 2020); Rebuffi et al. (CVPR 2020)",
     )

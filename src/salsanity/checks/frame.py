@@ -59,7 +59,8 @@ class State:
     name: str
     weights: Weights = field(default_factory=dict)
     targets: Tensor | Literal["own"] | None = None
-    inputs: InputMap | None = None
+    inputs: InputMap | tuple[InputMap, ...] | None = None
+    """Of several, maps are the mean."""
     stream: int = CHANGED_STREAM
     asks: Literal["all", "stochastic"] = "all"
     is_watched: bool = False
@@ -69,13 +70,17 @@ class State:
 @final
 @dataclass(frozen=True)
 class Pair:
-    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table."""
+    """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table.
+
+    `has_chance`: whether what chance gives is measured too.
+    """
 
     stage: str
     index: int
     draw: int
     reference: str
     changed: str
+    has_chance: bool = True
 
 
 @final
@@ -138,7 +143,7 @@ class Check(Protocol):
 
     @property
     def measures(self) -> tuple[Any, ...]:
-        """Statistics that are measured in place of the run's similarities; none: the similarities."""
+        """Statistics, or similarities, that are measured in place of the run's similarities; none: those."""
 
     def asked_stages(self, draw: int, *, is_shown: bool) -> tuple[str, ...]:
         """Return the stages that a unit computes; `is_shown`: its images stand in the figures."""
@@ -182,6 +187,7 @@ class Settled:
     init: str | None = None
     never_pass: str = ""
     test: str = "retained"
+    is_fixed: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Further keys of spec.json."""
@@ -204,6 +210,7 @@ class Settled:
             facts=self.facts,
             never_pass=self.never_pass,
             test=self.test,
+            is_fixed=self.is_fixed,
             settings=self.settings,
         )
 
@@ -242,9 +249,12 @@ class BringsNetwork(Protocol):
 class SimpleCheck(Protocol):
     """The least that a check has to say: its words, its lines, and the changed states of a draw.
 
-    A state is compared with the trained network at the stage that it is called after. Optional: `same_noise = True` where
-    changed states have the reference's noise stream (then nothing but the change differs, and no change is 1); `stages`,
-    names in the order of their index, by default those of the lines; `method(m)`; `measures`.
+    A state is compared with the trained network at the stage that it is called after. Optional: `ceiling = "one"` where a
+    changed state differs from the reference in what the check changes and in nothing else, noise included (give it
+    `stream=REFERENCE_STREAM`): no change is then 1, otherwise the trained network is explained again under other noise;
+    `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
+    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `method(m)`;
+    `measures`; `test`.
     """
 
     name: str
@@ -310,7 +320,7 @@ class Completed:
         """Return the check's states, under names of their own, and the ceiling's."""
         own = self.simple.changed(ground, chunk, draw)
         states = [self._completed(s, draw) for s in own]
-        return states if self.same_noise or draw else [*states, again(self.name)]
+        return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Compare every stage with the trained network, and the trained network with itself under other noise."""
@@ -319,7 +329,7 @@ class Completed:
             for s in self.stages
         ]
         own = Pair(REFERENCE_STAGE, 0, 0, TRAINED, again(self.name).name)
-        return found if self.same_noise or draw else [*found, own]
+        return found if self.is_exact or draw else [*found, own]
 
     def method(self, method: Method) -> Method:
         """Return the method, or what the check puts around it."""
@@ -331,15 +341,14 @@ class Completed:
         return {"check": self.simple}
 
     @property
-    def same_noise(self) -> bool:
-        """Whether changed states have the reference's noise."""
-        return bool(getattr(self.simple, "same_noise", False))
+    def is_exact(self) -> bool:
+        """Whether no change is 1, without a run."""
+        return getattr(self.simple, "ceiling", "measured") == "one"
 
     def _completed(self, state: State, draw: int) -> State:
         """Name a state apart from those of other checks; the figures show the first draw."""
         shown = "" if draw else state.shown or state.name
-        stream = REFERENCE_STREAM if self.same_noise else state.stream
-        return replace(state, name=self._state(draw, state.name), stream=stream, shown=shown)
+        return replace(state, name=self._state(draw, state.name), shown=shown)
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"

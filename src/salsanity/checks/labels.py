@@ -72,16 +72,22 @@ class LabelTest:
     """The networks, once they are trained or measured."""
 
     name: ClassVar[str] = "labels"
+    needs: ClassVar[str] = (
+        "an architecture and labelled images to train and to test on, or networks trained on true and on permuted labels"
+    )
+    costs: ClassVar[str] = (
+        "training of four networks, unless they are brought; then two states per network and image"
+    )
     target: ClassVar[str] = "label"
     """The class explained is the true label's."""
     has_draws: ClassVar[bool] = False
     words: ClassVar[Words] = Words(
         title="Data randomisation test",
-        question="Do the maps change when the training labels mean nothing?",
+        question="Would these saliency maps look different if the labels the network learned from had meant nothing?",
         caught="its maps hardly depend on what the labels mean",
-        uncaught="its maps changed when the training labels were permuted",
-        use="debugging data and labels: a map that does not depend on what labels mean cannot show what was learned from them",
-        source="Adebayo et al. (NeurIPS 2018), section 3.2",
+        uncaught="was not caught",
+        use="explaining how images and labels are related",
+        source="Adebayo et al., Sanity Checks for Saliency Maps, NeurIPS 2018, arXiv 1810.03292",
         draw=("pair of networks", "pairs of networks"),
         scope="this speaks of these networks only",
     )
@@ -156,8 +162,8 @@ class NetworkPairs:
     measures: ClassVar[tuple[Any, ...]] = ()
     draws: ClassVar[int] = 1
     stages: ClassVar[tuple[Mapping[str, Any], ...]] = (
-        {"name": TRUE_PAIRS, "index": 1},
-        {"name": MIXED_PAIRS, "index": 2},
+        {"name": TRUE_PAIRS, "index": 1, "words": "true and true labels"},
+        {"name": MIXED_PAIRS, "index": 2, "words": "true and permuted labels"},
     )
 
     @property

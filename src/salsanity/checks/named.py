@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import is_dataclass
 from typing import Any, Final
 
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
+from salsanity.checks.entropy import EntropyChange
+from salsanity.checks.exchange import Exchange
 from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.reparametrise import Reparametrisation
+from salsanity.checks.repeat import Repetition
+from salsanity.checks.shift import InputShift
+from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
 from salsanity.models.load import load_symbol
 from salsanity.options import from_mapping, identity_of, options_of
 from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
 from salsanity.registry import parse_call
 
-BUILT_IN: Final[Mapping[str, type]] = {
-    kind.name: kind for kind in (Cascade, LabelTest, ClassChange)
+BUILT_IN: Final[Mapping[str, Any]] = {
+    kind.name: kind
+    for kind in (
+        Cascade,
+        LabelTest,
+        ClassChange,
+        Repetition,
+        InputShift,
+        Reparametrisation,
+        SmoothCascade,
+        EntropyChange,
+        Exchange,
+    )
 }
 """By name, in the order in which they are listed."""
 
-CHEAP: Final = ("cascade", "class")
+CHEAP: Final = ("cascade", "class", "repeat", "shift", "reparametrise")
 """`all-cheap`: what needs one network and no training."""
 
 ALL_CHEAP: Final = "all-cheap"
@@ -35,9 +52,8 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
 
     Raises `SpecError` for an option that none of them has, and `UsageError` for an unknown check, or one that is named twice.
     """
-    wanted = [part for name in names for part in (CHEAP if name == ALL_CHEAP else (name,))]
-    kinds = {name: BUILT_IN[name] for name in wanted if isinstance(name, str) and name in BUILT_IN}
-    taken = {option for kind in kinds.values() for option in options_of(kind)}
+    wanted = _spread(names)
+    taken = {option for kind in kinds_named(names).values() for option in options_of(kind)}
     unknown = sorted(set(options) - taken)
     if unknown:
         raise SpecError(_no_such_option(unknown[0], wanted))
@@ -49,6 +65,39 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
     if not made:
         raise UsageError("expected at least one check, got none; see `salsanity checks`")
     return made
+
+
+def kinds_named(names: Sequence[Any]) -> dict[str, type]:
+    """Return the built-in checks among `names`, by name: those whose options are known before they are made."""
+    named = [name for name in _spread(names) if isinstance(name, str)]
+    targets = [parse_call(name).target for name in named]
+    return {target: BUILT_IN[target] for target in targets if target in BUILT_IN}
+
+
+def lacking(check: Any) -> frozenset[str]:
+    """Name the options of every run that a check, or a class of checks, does not have."""
+    has_draws = bool(getattr(check, "has_draws", True))
+    lacks = {
+        "draws": not has_draws or getattr(check, "draws", None) is not None,
+        "until_decided": not has_draws,
+        "target": getattr(check, "target", None) is not None,
+    }
+    return frozenset(name for name, is_lacking in lacks.items() if is_lacking)
+
+
+def lacked_by_all(checks: Iterable[Any]) -> frozenset[str]:
+    """Name the options of every run that none of the checks, or classes of checks, has."""
+    return frozenset.intersection(*map(lacking, checks))
+
+
+def optional_of(names: Any) -> frozenset[str]:
+    """Return the checks that only `all-cheap` asked for: they are left out where a network does not admit them."""
+    asked = names if isinstance(names, list | tuple) else [names]
+    return (
+        frozenset(CHEAP) - {n for n in asked if isinstance(n, str)}
+        if ALL_CHEAP in asked
+        else frozenset()
+    )
 
 
 def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
@@ -77,13 +126,24 @@ def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
 def settled(check: Any, ground: Ground) -> Settled:
     """Return the check on its network, completed by what a simple one leaves out.
 
-    Raises `UsageError` where a check of the user's raises.
+    Raises `UsageError` where the check is not defined for the network.
     """
     if isinstance(check, OnNetwork):
         return check.on(ground)
-    settings = identity_of(check) if is_dataclass(check) else {}
-    init = getattr(check, "test", "retained")
-    return Settled(Completed(check, ground.draws), settings=settings, test=init)
+    fits = getattr(check, "fits", None)
+    if fits is not None:
+        fits(ground)
+    draws = int(getattr(check, "draws", ground.draws))
+    return Settled(
+        Completed(check, draws),
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=draws == 1 and hasattr(check, "draws"),
+    )
+
+
+def _spread(names: Sequence[Any]) -> list[Any]:
+    return [part for name in names for part in (CHEAP if name == ALL_CHEAP else (name,))]
 
 
 def _as_check(value: Any, words: str) -> Any:
@@ -106,4 +166,15 @@ def _no_such_option(option: str, wanted: Sequence[Any]) -> str:
     return f"{option!r} is an option of the check {owners[0]}, which is not asked for (asked: {names}); leave it out"
 
 
-__all__ = ["BUILT_IN", "CHEAP", "Check", "check_named", "checks_named", "settled"]
+__all__ = [
+    "BUILT_IN",
+    "CHEAP",
+    "Check",
+    "check_named",
+    "checks_named",
+    "kinds_named",
+    "lacked_by_all",
+    "lacking",
+    "optional_of",
+    "settled",
+]

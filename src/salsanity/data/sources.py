@@ -13,14 +13,15 @@ from types import ModuleType
 from typing import Any, Final, Literal
 
 from salsanity.data import cifar
+from salsanity.data.decode import DEFAULT_LIMITS, Limits
 from salsanity.data.digits import CLASS_NAMES as DIGITS
 from salsanity.data.digits import digits_source
 from salsanity.data.examples import ImageSource
 from salsanity.data.fetch import find_or_fetch
 from salsanity.data.idx import PREFIXES, idx_source
-from salsanity.data.images import open_folder
+from salsanity.data.images import of_one_size, open_folder
 from salsanity.data.preprocessing import Preprocessing
-from salsanity.data.tensors import as_source
+from salsanity.data.tensors import TensorSource, as_source
 from salsanity.errors import DataError
 
 Split = Literal["train", "test"]
@@ -70,6 +71,29 @@ def open_data(
         inside = folder / part
         return open_folder(inside if inside.is_dir() else folder, preprocessing=preprocessing)
     raise DataError(_unknown(spec))
+
+
+def open_images(
+    images: Any,
+    *,
+    name: str = "data",
+    class_names: tuple[str, ...] | None = None,
+    preprocessing: Preprocessing | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[ImageSource, tuple[str, ...]]:
+    """Take what a user has, the path of a folder or whatever `as_source` takes; return it, and what is to be said of it.
+
+    A folder whose images differ in size is brought to one, as on the command line, if `preprocessing` names none.
+    """
+    if isinstance(images, str | Path):
+        folder = Path(images).expanduser()
+        source, note = of_one_size(
+            open_folder(folder, preprocessing=preprocessing, class_names=class_names, limits=limits)
+        )
+        return source, (*source.notes, *([note] if note else []))
+    found = as_source(images, name=name, class_names=class_names, preprocessing=preprocessing)
+    why = found.why_unlabelled if isinstance(found, TensorSource) else None
+    return found, () if why is None else (f"The labels of {name} are not used: {why}.",)
 
 
 def _split(split: str) -> Split:

@@ -40,7 +40,7 @@ class LoadedModel:
     `make_model` builds the architecture with random weights (a user's factory may return trained
     ones: the initialiser `fresh` finds out). `preprocessing`: keyword arguments of `data`'s
     `Preprocessing` (size, resize, mean, std, channels, interpolation), or None where nothing is
-    known.
+    known. `notes`: which weights of a file were taken, and what was left out, where there is something to say.
     """
 
     model: nn.Module
@@ -48,6 +48,7 @@ class LoadedModel:
     preprocessing: dict[str, Any] | None
     class_names: tuple[str, ...] | None
     name: str
+    notes: tuple[str, ...] = ()
 
 
 @final
@@ -61,9 +62,15 @@ class Source:
 
 
 def load_model(
-    spec: str, *, weights: Path | str | None = None, options: Mapping[str, Any] | None = None
+    spec: str,
+    *,
+    weights: Path | str | None = None,
+    weights_key: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Load the network that `spec` names, with the weights of a file, or the library's own.
+
+    `weights_key`: where in the file the weights lie, as in `load_weights`; None takes what fits best.
 
     `options`: keyword arguments for the builder (`in_channels`, `size`, `classes` of `reference:`;
     `num_classes` of `torchvision:` and `timm:`). User code runs only for `file.py:function` and
@@ -73,13 +80,18 @@ def load_model(
     missing.
     """
     source = _source(spec, dict(options or {}))
+    notes: tuple[str, ...] = ()
     if weights is not None:
         model = source.build()
-        load_weights(model, Path(weights))
+        notes = load_weights(model, Path(weights), key=weights_key)
+    elif weights_key is not None:
+        raise ModelError(
+            f"Expected a file of weights beside the key {weights_key!r}, got none; give --weights FILE"
+        )
     else:
         model = (source.pretrained or source.build)()
     preprocessing, names = source.about(model) if source.about else (None, None)
-    return LoadedModel(model, source.build, preprocessing, names, spec)
+    return LoadedModel(model, source.build, preprocessing, names, spec, notes)
 
 
 def _source(spec: str, options: dict[str, Any]) -> Source:

@@ -6,9 +6,8 @@ Here each runs on copies, under its own random state; `swapped` takes off what i
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salsanity.models.network import Network
+from salsanity.models.random_state import random_state
 from salsanity.models.swap import swapped
 from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
@@ -113,7 +113,7 @@ def _maps(
     with ExitStack() as stack:
         # What a failed call left on the network must not meet the next image.
         stack.enter_context(swapped(network, {}, exact=False))
-        stack.enter_context(own_random_state(state))
+        stack.enter_context(random_state(state))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         maps = request.explainer(network.module, x.detach().clone(), targets.clone())
@@ -152,18 +152,3 @@ def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
         )
     enlarged = F.interpolate(tensor, size=x.shape[2:], mode="bilinear", align_corners=False)
     return PassResult(enlarged, enlarged_from=tuple(tensor.shape[2:]))
-
-
-@contextmanager
-def own_random_state(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's global generators inside the block, and put the old states back."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)

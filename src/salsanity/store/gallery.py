@@ -33,13 +33,17 @@ class Gallery:
             if image not in self.facts:
                 continue
             path = self.path(image)
-            held = _held(path) or {"photo": np.asarray(self.photo(image), dtype=np.float32)}
+            held = _held(path) or {"photo": self._photo(image)}
             content = save(
                 {**held, **{name: np.ascontiguousarray(a) for name, a in arrays.items()}},
                 metadata={"image": image, **self.facts[image]},
             )
             with replacing(path) as temporary:
                 temporary.write_bytes(content)
+
+    def _photo(self, image: str) -> np.ndarray:
+        """Return a picture as it lies in a file: safetensors writes the memory, whatever its strides."""
+        return np.ascontiguousarray(self.photo(image), dtype=np.float32)
 
     def damaged(self) -> frozenset[str]:
         """Return the ids of images whose file is there and cannot be read: their units are computed again."""

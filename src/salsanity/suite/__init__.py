@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,14 +45,16 @@ def run(
 
     Raises `UsageError` for bad input, with what to do.
     """
+    from salsanity.checks.named import optional_of
+    from salsanity.suite.asking import asked
     from salsanity.suite.opening import narrator_for, source_of
-    from salsanity.suite.run import Request, run_checks
+    from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
     labels = None if targets is None else [int(target) for target in targets]
     if labels is not None:
         options.setdefault("target", "label")
-    checks, spec = _asked(check, options)
+    checks, spec = asked(check if isinstance(check, list | tuple) else [check], options)
     names = tuple(class_names) if class_names else None
     request = Request(
         checks,
@@ -63,6 +65,7 @@ def run(
         similarities,
         None if out is None else Path(out),
         labels,
+        optional=optional_of(check),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
 
@@ -105,12 +108,13 @@ def data_randomization_test(
     """
     from dataclasses import replace
 
+    from salsanity.suite.asking import asked
     from salsanity.suite.opening import narrator_for, source_of
-    from salsanity.suite.run import Request, run_checks
+    from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
     from salsanity.training.settings import LABELS
 
-    (check,), spec = _asked("labels", options)
+    (check,), spec = asked(["labels"], options)
     brought = {"true": tuple(true), "permuted": tuple(permuted), "training": training or LABELS}
     request = Request(
         (replace(check, **brought),),
@@ -123,15 +127,3 @@ def data_randomization_test(
         train=None if train is None else source_of(train),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
-
-
-def _asked(check: Any, options: Mapping[str, Any]) -> tuple[tuple[Any, ...], Any]:
-    """Split options between the run and its checks; one that neither has is refused."""
-    from salsanity.checks.named import checks_named
-    from salsanity.options import options_of
-    from salsanity.units.spec import RunSpec
-
-    own = {k: v for k, v in options.items() if k in options_of(RunSpec)}
-    names = check if isinstance(check, list | tuple) else [check]
-    checks = checks_named(names, {k: v for k, v in options.items() if k not in own})
-    return checks, RunSpec.from_mapping(own)

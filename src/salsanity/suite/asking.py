@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from salsanity import registry
+from salsanity.checks.named import checks_named, kinds_named, lacked_by_all
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
 from salsanity.narrator import Narrator
+from salsanity.options import options_of
 from salsanity.records import CONTROLS, digest
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.upgrade import upgraded
@@ -23,6 +25,38 @@ from salsanity.units.spec import RunSpec, differing
 CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
 """Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
+
+WAS: Final = "was_format"
+"""Under this key a folder's spec.json, once upgraded, says which format it was."""
+
+
+def asked(
+    names: Sequence[Any], options: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
+) -> tuple[tuple[Any, ...], RunSpec]:
+    """Return the checks that are named or given, and the run's options, out of options for both.
+
+    `usual`: options that give way to `options`, and are left out where neither the run nor a check has them. Raises
+    `UsageError` for an unknown check, and `SpecError` for one of `options` that neither the run nor a check has.
+    """
+    taken = {name for kind in kinds_named(names).values() for name in options_of(kind)}
+    run = options_of(RunSpec)
+    laid = {k: v for k, v in (usual or {}).items() if k in taken and k not in run}
+    laid |= {k: v for k, v in options.items() if k not in run}
+    checks = checks_named(names, laid)
+    own = {k: v for k, v in options.items() if k in run}
+    refuse_lacking(checks, own)
+    lacked = lacked_by_all(checks)
+    own = {k: v for k, v in (usual or {}).items() if k in run and k not in lacked} | own
+    return checks, RunSpec.from_mapping(own)
+
+
+def refuse_lacking(checks: Sequence[Any], given: Mapping[str, Any]) -> None:
+    """Refuse options of a run that none of the checks has; the class that a check explains may be repeated."""
+    fixed = {getattr(check, "target", None) for check in checks}
+    for name in sorted(lacked_by_all(checks) & given.keys()):
+        if name != "target" or {given[name]} != fixed:
+            names = ", ".join(check.name for check in checks)
+            raise SpecError(f"{name!r} is no option of the check {names}; leave it out")
 
 
 def methods_of(
@@ -89,7 +123,7 @@ def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
         raise SpecError(
             "expected in this folder's spec.json what a run writes there, but some of it is missing; give another --out"
         )
-    return dict(upgraded(found))
+    return {**upgraded(found), WAS: found.get("format_version", 1)}
 
 
 def check_same(
@@ -106,14 +140,13 @@ def check_same(
     if not old:
         return
     usual = RunSpec().identity()
-    before = {**usual, **old["settings"]["identity"], "partners": old.get("partners", 1)}
-    changed = differing(before, {**usual, **identity})
+    recorded = {**old["settings"]["identity"], "partners": old.get("partners", 1)}
+    changed = differing({k: recorded.get(k, v) for k, v in usual.items()}, identity)
     for record in old["checks"]:
-        asked = settings.get(record["name"])
-        if asked is not None:
-            # A setting that is newer than the folder had its default there.
-            known = {**asked, **record["settings"]} if record["settings"] else asked
-            changed += [name for name in differing(known, asked) if name not in changed]
+        asked = settings.get(record["name"], {})
+        # A setting that is newer than the folder had its default there.
+        known = {k: record["settings"].get(k, v) for k, v in asked.items()}
+        changed += differing(known, asked)
     if old["data"]["name"] != data:
         changed.append("data")
     if changed:

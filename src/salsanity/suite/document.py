@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from salsanity.methods import Method
 from salsanity.records import CONTROLS, VIEWS, CheckRecord, UnitKey
-from salsanity.store.directory import FORMAT_VERSION, units_asked
+from salsanity.store.directory import units_asked
 from salsanity.store.gallery import Gallery
+from salsanity.store.upgrade import FORMAT_VERSION
 from salsanity.suite.preparing import Run
 from salsanity.suite.subject import hardware, versions
 

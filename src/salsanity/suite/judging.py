@@ -89,7 +89,12 @@ def _judge_and_write(
         _judged(scores, record, document, gates_of(record, facts, health))
         for record in checks_of(document)
     ]
-    enlarged = {k: v for record in records for k, v in record.notes.get("enlarged", {}).items()}
+    enlarged = {
+        method: size
+        for record in records
+        for method, size in record.notes.get("enlarged", {}).items()
+        if method in set(record.scores["method"])  # the rest of a unit may be another's by now
+    }
     for method, size in enlarged.items():
         narrator.say(
             f"Maps of {method} came at {' x '.join(map(str, size))} and were enlarged bilinearly to the images' size."
@@ -101,6 +106,7 @@ def _judge_and_write(
         {
             "trusted": not reasons,
             "reasons": reasons,
+            "checks": {one.record.name: one.reasons for one in judged},
             "controls": {one.record.name: one.controls for one in judged},
             "health": health,
             "accuracy": facts.accuracy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, final
 
 import torch
@@ -11,9 +11,10 @@ from salsanity.checks.frame import TRAINED, Check
 from salsanity.data.examples import image_id
 from salsanity.methods import Method
 from salsanity.records import REFERENCE_STAGE, UnitKey, digest
+from salsanity.store.directory import units_asked
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import cost_by_method, shared_cost
-from salsanity.units.identity import method_print, print_of, similarity_print
+from salsanity.units.identity import changed_since, key_of, print_of, similarity_print
 from salsanity.units.plan import chunked
 
 GROUPS_PER_CHUNK: Final = 4
@@ -44,20 +45,37 @@ def planned(run: Run) -> list[UnitKey]:
 
 
 def method_key(method: Method, run: Run) -> str:
-    """Name a method and what its maps depend on, so that the same name with other settings or code is other work."""
-    facts: list[Any] = [method_print(method)]
+    """Name a method, its settings and code of the user's, so that the same name for something else is other work."""
+    facts = [run.prints.methods[method.name]]
     pool = run.tools.baselines.pool
     if getattr(method, "baseline", None) is not None and pool is not None:
         facts.append(image_id(pool))
     if run.tools.spatial is not None and "gradcam" in method.name:
         facts.append(repr(run.tools.spatial))
-    return f"{method.name}#{digest(facts)[:12]}"
+    return key_of(method.name, facts)
 
 
 def measure_keys(run: Run, check: Check) -> tuple[str, ...]:
-    """Name every similarity or statistic and its settings."""
-    measures = check.measures or run.tools.similarities
-    return tuple(f"{m.name}#{similarity_print(m)[:12]}" for m in measures)
+    """Name every similarity, or statistic of the check, its settings and code of the user's."""
+    if check.measures:
+        return tuple(key_of(m.name, similarity_print(m)) for m in check.measures)
+    prints = run.prints.similarities
+    return tuple(key_of(s.name, prints[s.name]) for s in run.tools.similarities)
+
+
+def changes(run: Run, before: Mapping[str, Any], wanted: Sequence[UnitKey]) -> tuple[str, ...]:
+    """Say which methods and similarities are others than when the folder was last run, though their names are the same.
+
+    `before`: what the folder's spec.json said of its units.
+    """
+    now = units_asked(wanted)
+    groups = ("methods", "similarities")
+    names = [n for group in groups for n in changed_since(before.get(group, ()), now[group])]
+    if not names:
+        return ()
+    return (
+        f"Changed since the last run in this folder, and so computed again: {', '.join(names)}.",
+    )
 
 
 def _base(run: Run, check: Check) -> str:
@@ -118,13 +136,15 @@ class Costs:
         """Count a unit's changed states, its ceilings, and the references that no unit before it explained."""
         every, noisy = self._shared(unit)
         asked = {*unit.stages, REFERENCE_STAGE}
-        pairs = [p for p in self.checks[unit.check].pairs(unit.draw) if p.stage in asked]
+        check = self.checks[unit.check]
+        pairs = [p for p in check.pairs(unit.draw) if p.stage in asked]
         references = {self._place(unit, pair.reference) for pair in pairs} - explained
         explained |= references
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
         states = len(changed | references)
-        return (every * states + noisy * len(ceilings)) * len(unit.images)
+        once = every * states + noisy * len(ceilings)
+        return once * int(getattr(check, "copies", 1)) * len(unit.images)
 
     def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
         """Name a reference: the trained network's maps serve every check."""

@@ -26,6 +26,7 @@ from salsanity.units.admit import (
     logits_of,
     shared_cost,
 )
+from salsanity.units.identity import Prints
 from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
 from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
@@ -56,8 +57,10 @@ class Asked:
     spec: RunSpec
     store: DirectoryStore
     old: dict[str, Any]
+    prints: Prints
     is_explicit: bool
     labels: Sequence[int] | None = None
+    optional: frozenset[str] = frozenset()
 
     def recorded(self, name: str, default: Any = None) -> Any:
         """Return a setting of the run in the folder."""
@@ -78,6 +81,7 @@ class Run:
     source: ImageSource
     spec: RunSpec
     store: DirectoryStore
+    prints: Prints
     settled: tuple[Settled, ...]
     entries: tuple[ImageEntry, ...]
     index: ImageIndex
@@ -151,7 +155,7 @@ def prepare_run(asked: Asked) -> Run:
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
     ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
-    checks = tuple(_settled(asked, check, ground) for check in asked.checks)
+    checks, left_out = _settled(asked, ground)
     speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
     images = [entry.to_json() for entry in entries]
     return Run(
@@ -159,6 +163,7 @@ def prepare_run(asked: Asked) -> Run:
         asked.source,
         asked.spec,
         asked.store,
+        asked.prints,
         checks,
         entries,
         index,
@@ -167,14 +172,29 @@ def prepare_run(asked: Asked) -> Run:
         reader,
         accuracy,
         speed,
-        (*_notes(asked, index, allowed, some, targets), *(n for c in checks for n in c.notes)),
+        (*_notes(asked, index, allowed, some, targets), *left_out, *_told(checks)),
         max(images, asked.recorded("recorded_images", []), key=len),
         pool_size,
     )
 
 
-def _settled(asked: Asked, check: Any, ground: Ground) -> Settled:
-    return settled(check, replace(ground, recorded=asked.recorded_check(check.name)))
+def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
+    """Return what the checks say, each sentence once."""
+    return tuple(dict.fromkeys(note for check in checks for note in check.notes))
+
+
+def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[str, ...]]:
+    """Return the checks on their network, and what is to be said of optional ones that are not defined for it."""
+    found: list[Settled] = []
+    notes: list[str] = []
+    for check in asked.checks:
+        try:
+            found.append(settled(check, replace(ground, recorded=asked.recorded_check(check.name))))
+        except UsageError as error:
+            if check.name not in asked.optional:
+                raise
+            notes.append(f"Left out the check {check.name}: {error}")
+    return tuple(found), tuple(notes)
 
 
 def _ahead(

@@ -49,6 +49,8 @@ def prepare(
     maps: Mapping[str, Explained],
     similarities: Sequence[Similarity[Any]],
     known: Reference | None = None,
+    *,
+    views: Sequence[str] = VIEWS,
 ) -> dict[Cell, Prepared]:
     """Compute the features of every method, view and similarity once.
 
@@ -61,12 +63,12 @@ def prepare(
         again = {m for m, made in given.items() if _equal(known.passless.get(m), made)}
         found = {c: old.features for c, old in known.features.items() if c[0] in again}
         given = {m: made for m, made in given.items() if m not in again}
-    for name in VIEWS:
+    for name in views:
         for stack in _stacks({m: _view(made, name) for m, made in given.items()}):
             for similarity in similarities:
                 for method, features in _features(similarity, stack).items():
                     found[method, name, similarity.name] = features
-    cells = [(m, name, s.name) for m in maps for name in VIEWS for s in similarities]
+    cells = [(m, name, s.name) for m in maps for name in views for s in similarities]
     alive = {m: alive_maps(explained) for m, explained in maps.items()}
     return {c: Prepared(found.get(c), maps[c[0]].reasons, alive[c[0]]) for c in cells}
 

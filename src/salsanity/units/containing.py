@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 import torch
@@ -49,10 +50,38 @@ class _OutOfTime(BaseException):
 
 @contextmanager
 def time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise `UnitError` in the block after `seconds`; only the main thread can be interrupted so."""
-    if seconds is None or threading.current_thread() is not threading.main_thread():
+    """Raise `UnitError` in the block after `seconds`, in any thread and on any system; `limit_note` says how well."""
+    if seconds is None:
         yield
         return
+    limit = _alarm if _has_alarm() else _watched
+    try:
+        with limit(seconds):
+            yield
+    except _OutOfTime:
+        raise UnitError(
+            f"it took longer than {seconds:g} s; raise --unit-timeout, or leave out what hangs"
+        ) from None
+
+
+def limit_note(seconds: float | None) -> str | None:
+    """Say what a time limit of `seconds` cannot do in this thread and on this system; None where nothing."""
+    if seconds is None or _has_alarm():
+        return None
+    return (
+        f"The time limit of {seconds:g} s takes effect when code returns to Python: here (not in the main thread, or on a "
+        "system without alarms) code that waits in a call of its own is interrupted only after that call."
+    )
+
+
+def _has_alarm() -> bool:
+    is_main = threading.current_thread() is threading.main_thread()
+    return is_main and hasattr(signal, "SIGALRM") and hasattr(signal, "setitimer")
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise `_OutOfTime` in the main thread after `seconds`, by the system's alarm, and again until the block ends."""
     is_running = True
 
     def stop(_: int, __: FrameType | None) -> None:
@@ -67,10 +96,6 @@ def time_limit(seconds: float | None) -> Iterator[None]:
             yield
         finally:
             is_running = False
-    except _OutOfTime:
-        raise UnitError(
-            f"it took longer than {seconds:g} s; raise --unit-timeout, or leave out what hangs"
-        ) from None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
@@ -78,3 +103,38 @@ def time_limit(seconds: float | None) -> Iterator[None]:
             signal.setitimer(
                 signal.ITIMER_REAL, max(1e-3, left - (time.monotonic() - began)), interval
             )
+
+
+@contextmanager
+def _watched(seconds: float) -> Iterator[None]:
+    """Raise `_OutOfTime` in this thread after `seconds`, from a thread beside it, and again until the block ends."""
+    watched, over = threading.get_ident(), threading.Event()
+
+    def watch() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            _raise_in(watched, _OutOfTime)
+            wait = AGAIN
+
+    def stop() -> None:
+        over.set()
+        with suppress(RuntimeError):  # it was interrupted before it began
+            watchdog.join()
+        _raise_in(watched, None)  # what was raised, and not met yet
+
+    watchdog = threading.Thread(target=watch, name="salsanity-time-limit", daemon=True)
+    try:
+        try:
+            watchdog.start()
+            yield
+        finally:
+            stop()
+    except _OutOfTime:  # perhaps in the midst of `stop`
+        stop()
+        raise
+
+
+def _raise_in(thread: int, kind: type[BaseException] | None) -> None:
+    """Let an exception come up in another thread at its next step in Python (None: take it back)."""
+    given = None if kind is None else ctypes.py_object(kind)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -138,6 +138,37 @@ def _finish(
     ended = running.ended
     merged = tuple(a or b for a, b in zip(reasons, ended.reasons, strict=True))
     return replace(ended, reasons=merged, enlarged_from=size)
+
+
+def brought_back(maps: StateMaps, back: Callable[[Tensor], Tensor]) -> StateMaps:
+    """Return maps of what methods were given as maps of the images."""
+    found = {
+        name: e if e.maps is None else replace(e, maps=back(e.maps), passless=False)
+        for name, e in maps.maps.items()
+    }
+    return replace(maps, maps=found)
+
+
+def averaged(found: Sequence[StateMaps]) -> StateMaps:
+    """Return the mean of a state's maps, image by image; an image that has no map once has none."""
+    first = found[0]
+    maps = {name: _mean([one.maps[name] for one in found]) for name in first.maps}
+    return replace(first, maps=maps)
+
+
+def _mean(parts: Sequence[Explained]) -> Explained:
+    first = parts[0]
+    reasons = tuple(
+        next((r for r in told if r), None) for told in zip(*(p.reasons for p in parts), strict=True)
+    )
+    given = [part.maps for part in parts if part.maps is not None]
+    if len(given) < len(parts):
+        words = tuple(r or "no map" for r in reasons)
+        return replace(first, maps=None, reasons=words, passless=False)
+    total = given[0].clone()
+    for maps in given[1:]:
+        total += maps
+    return replace(first, maps=total / len(given), reasons=reasons, passless=False)
 
 
 def enlargements(maps: Mapping[str, Explained]) -> dict[str, list[int]]:

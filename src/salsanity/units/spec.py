@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
-from salsanity.models.network import MemoryFormat
 from salsanity.options import checked, from_mapping, identity_of, option
-from salsanity.passes.precision import Precision
-from salsanity.passes.replay import Replay
+
+if TYPE_CHECKING:  # the command line reads the options, and must not load torch for it
+    from salsanity.models.network import MemoryFormat
+    from salsanity.passes.precision import Precision
+    from salsanity.passes.replay import Replay
 
 
 @final
@@ -30,14 +32,14 @@ class RunSpec:
     max_images: int = option(32, "Images at most.", least=1, most=10_000_000, is_identity=False)
     target: str = option(
         "trained",
-        "The class explained: what the trained network predicts, the label, or what each network predicts.",
+        "The class explained: what the trained network predicts, the label, or what each network predicts itself.",
         choices=("trained", "label", "own"),
     )
     samples: int | None = option(
-        None, "Noisy samples (10 on a CPU, 50 on a GPU).", least=1, most=100_000
+        None, "Noisy samples; unset, 10 on a CPU and 50 on a GPU.", least=1, most=100_000
     )
     steps: int | None = option(
-        None, "Path steps (10 on a CPU, 50 on a GPU).", least=1, most=100_000
+        None, "Path steps; unset, 10 on a CPU and 50 on a GPU.", least=1, most=100_000
     )
     endpoints: bool = option(
         False, "Space path steps as the paper's released code did.", on_command_line=False
@@ -52,21 +54,32 @@ class RunSpec:
         "Growing rounds; a method leaves once its verdict is settled.",
         is_identity=False,
     )
-    device: str = option("auto", "auto, cpu, cuda, ...", is_identity=False)
-    batch_size: int | None = option(None, "auto or a number.", least=1, most=1_000_000)
+    rerun: bool = option(
+        False,
+        "Compute again what cannot be recognised in another process, instead of refusing it.",
+        is_identity=False,
+    )
+    device: str = option(
+        "auto",
+        "Where to compute: auto (a GPU where there is one), cpu, cuda, cuda:1, ...",
+        is_identity=False,
+    )
+    batch_size: int | None = option(
+        None, "Images per pass; auto: the fastest, measured.", least=1, most=1_000_000, unset="auto"
+    )
     precision: Precision = option(
         "float32",
-        "float32; tf32 or bfloat16 are faster, their error is printed.",
+        "Of passes: tf32 and bfloat16 may be faster; their error is printed.",
         choices=("float32", "tf32", "bfloat16"),
     )
     memory_format: MemoryFormat | str = option(
         "auto",
-        "auto (the faster one, measured), contiguous or channels_last.",
+        "Layout of tensors in memory; auto: the faster one, measured.",
         choices=("auto", "contiguous", "channels_last"),
     )
     replay: Replay = option(
         "auto",
-        "auto, on or off: keep what the trained part of a cascade computed.",
+        "Whether what the unchanged part of a network computed is kept; auto: where memory allows.",
         choices=("auto", "on", "off"),
         is_identity=False,
     )

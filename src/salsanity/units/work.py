@@ -7,7 +7,7 @@ every pair that names it, so that memory holds the maps of one.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any, final
@@ -15,18 +15,29 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from salsanity.checks.frame import REFERENCE_STREAM, TRAINED, Check, Chunk, Ground, Pair, State
+from salsanity.checks.frame import (
+    REFERENCE_STREAM,
+    TRAINED,
+    Check,
+    Chunk,
+    Ground,
+    InputMap,
+    Pair,
+    State,
+)
 from salsanity.methods import Method
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State as Pose
 from salsanity.passes.schedule import in_state
-from salsanity.records import REFERENCE_STAGE, VIEWS, UnitKey, UnitResult
+from salsanity.records import CONTROLS, REFERENCE_STAGE, VIEWS, UnitKey, UnitResult
 from salsanity.similarity import Similarity, view
 from salsanity.units.compare import Prepared, Reference, Rows, chance, compare, prepare
 from salsanity.units.explain import (
     Explained,
     StateMaps,
     Wanted,
+    averaged,
+    brought_back,
     enlargements,
     explain,
     own_targets,
@@ -102,6 +113,8 @@ class Unit:
     pictures: Pictures
     health: list[dict[str, Any]] = field(default_factory=list)
     enlarged: dict[str, list[int]] = field(default_factory=dict)
+    again: set[tuple[str, str, str]] = field(default_factory=set)
+    """Cells whose ceiling was measured."""
 
     @classmethod
     def of(cls, key: UnitKey, worker: Worker, batch_size: int) -> Unit:
@@ -144,7 +157,17 @@ class Unit:
         for pair in among:
             self._compare(pair, references[pair.reference], references[pair.changed].features)
         if self.key.draw == 0 and references:
-            self._sure_ceilings(self._ceiling_of(pairs, references), pairs)
+            self._sure_ceilings(self._ceiling_of(pairs, references))
+
+    @property
+    def is_statistic(self) -> bool:
+        """Whether numbers of single maps are measured, and no likeness of two."""
+        return any(hasattr(measure, "measure") for measure in self.check.measures)
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that the check looks at: usually both."""
+        return tuple(getattr(self.check, "views", VIEWS))
 
     def _pairs(self) -> list[Pair]:
         asked = {*self.key.stages, REFERENCE_STAGE}
@@ -192,63 +215,78 @@ class Unit:
             start = stop
 
     def _explained_together(self, states: Sequence[State]) -> Iterator[tuple[State, StateMaps]]:
-        tools, inputs_map = self.worker.tools, states[0].inputs
-        x = self.chunk.x if inputs_map is None else inputs_map.there(self.chunk.x)
+        first = states[0].inputs
+        if not isinstance(first, tuple):
+            yield from self._under(states, first)
+            return
+        for state in states:  # the mean over several maps of inputs, state by state
+            found = [next(self._under([state], each))[1] for each in first]
+            yield state, averaged(found)
+
+    def _under(
+        self, states: Sequence[State], mapped: InputMap | None
+    ) -> Iterator[tuple[State, StateMaps]]:
+        tools = self.worker.tools
+        x = self.chunk.x if mapped is None else mapped.there(self.chunk.x)
         setting = tools.setting(states[0].stream, batch_size=self.batch_size)
-        if inputs_map is not None:
+        if mapped is not None:
             setting = replace(setting, replay="off")
         inputs = tools.inputs(x, self.chunk.targets, self.key.images, "")
-        wanted = [Wanted(self._pose(s), self._asked(s)) for s in states]
+        before = None if mapped is None else mapped.before
+        wanted = [Wanted(self._pose(s, x, before), self._asked(s)) for s in states]
         found = explain(tools.network, inputs, wanted, setting=setting)
         for state, maps in zip(states, found, strict=True):
             self.enlarged.update(enlargements(maps.maps))
-            back = None if inputs_map is None else inputs_map.back
-            yield state, maps if back is None else _brought_back(maps, back)
+            back = None if mapped is None else mapped.back
+            yield state, maps if back is None else brought_back(maps, back)
 
     def _asked(self, state: State) -> tuple[Method, ...]:
         if state.asks == "all":
             return self.methods
         return tuple(method for method in self.methods if method.stochastic)
 
-    def _pose(self, state: State) -> Pose:
-        before = None if state.inputs is None else state.inputs.before
+    def _pose(self, state: State, x: Tensor, before: Callable[[Tensor], Tensor] | None) -> Pose:
         targets = self.chunk.targets if state.targets is None else state.targets
         if isinstance(targets, Tensor):
             return Pose(state.name, state.weights, targets, before)
         pose = Pose(state.name, state.weights, self.chunk.targets, before)
-        return replace(pose, targets=own_targets(self._logits(pose)))
+        return replace(pose, targets=own_targets(self._logits(pose, x)))
 
-    def _logits(self, pose: Pose) -> Tensor:
+    def _logits(self, pose: Pose, x: Tensor) -> Tensor:
         network = self.worker.tools.network
         with in_state(network, pose), torch.no_grad():
-            parts = [network.logits(part) for part in torch.split(self.chunk.x, self.batch_size)]
+            parts = [network.logits(part) for part in torch.split(x, self.batch_size)]
         return torch.cat(parts)
 
     def _prepared(self, maps: StateMaps, references: Mapping[str, Reference] | None) -> Features:
-        if self.check.measures:
+        if self.is_statistic:
             return _measured(maps.maps, self)
         first = next(iter(references.values()), None) if references else None
-        return prepare(maps.maps, self.similarities, first)
+        return prepare(maps.maps, self.similarities, first, views=self.views)
 
     def _compare(self, pair: Pair, reference: Reference, changed: Features) -> None:
         """Write the rows of one pair; only methods that the changed state was asked for."""
         for cell, features in changed.items():
+            if pair.stage == REFERENCE_STAGE and cell[0] in CONTROLS:
+                continue  # controls count as deterministic: their ceiling is 1
             result = self._compared(pair, cell, reference, features)
             self._add(cell, pair.stage, pair.index, pair.draw, *result)
 
     def _compared(
         self, pair: Pair, cell: tuple[str, str, str], reference: Reference, features: Prepared
     ) -> tuple[list[float], list[float], list[str | None]]:
-        if self.check.measures:
+        if self.is_statistic:
             nothing = [float("nan")] * len(features.reasons)
             return list(features.features), nothing, list(features.reasons)
         similarity = self._similarity(cell[2])
         prepared = reference.features[cell]
         if pair.stage == REFERENCE_STAGE:
+            self.again.add(cell)
             found = compare(similarity, prepared, features, None)
             return found.values, self._likeness(reference, cell), found.reasons
+        partners = self.partners if pair.has_chance else None
         most = self.worker.tools.partners
-        result = compare(similarity, prepared, features, self.partners, most=most)
+        result = compare(similarity, prepared, features, partners, most=most)
         return result.values, result.chances, result.reasons
 
     def _likeness(self, reference: Reference, cell: tuple[str, str, str]) -> list[float]:
@@ -266,14 +304,12 @@ class Unit:
         own = [p.reference for p in pairs if p.stage == REFERENCE_STAGE]
         return references[own[0]] if own else next(iter(references.values()))
 
-    def _sure_ceilings(self, reference: Reference, pairs: Sequence[Pair]) -> None:
+    def _sure_ceilings(self, reference: Reference) -> None:
         """Write the ceiling of what was not asked again: 1, without a run, wherever the map itself is defined."""
-        is_measured = any(pair.stage == REFERENCE_STAGE for pair in pairs)
-        asked = {m.name for m in self.methods if m.stochastic} if is_measured else set()
         for cell, prepared in reference.features.items():
-            if cell[0] in asked:
+            if cell in self.again:
                 continue
-            if self.check.measures:
+            if self.is_statistic:
                 values, reasons = list(prepared.features), list(prepared.reasons)
                 chances = [float("nan")] * len(values)
             else:
@@ -298,7 +334,7 @@ class Unit:
         )
 
     def _watch(self, state: State, stage: str, maps: StateMaps) -> None:
-        logits = maps.logits if maps.logits is not None else self._logits(maps.state)
+        logits = maps.logits if maps.logits is not None else self._logits(maps.state, self.chunk.x)
         about = {"check": self.key.check, "draw": self.key.draw, "stage": stage}
         self.health.append({**about, **signal_of(logits, maps.maps)})
 
@@ -317,19 +353,11 @@ def _alike(state: State, first: State) -> bool:
     return state.stream == first.stream and state.inputs is first.inputs
 
 
-def _brought_back(maps: StateMaps, back: Any) -> StateMaps:
-    found = {
-        name: e if e.maps is None else replace(e, maps=back(e.maps), passless=False)
-        for name, e in maps.maps.items()
-    }
-    return StateMaps(maps.state, found, maps.logits)
-
-
 def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:
     """Measure statistics: the features of a cell are then its numbers."""
     found: Features = {}
     for method, explained in maps.items():
-        for name in VIEWS:
+        for name in unit.views:
             for statistic in unit.check.measures:
                 found[method, name, statistic.name] = _statistic(explained, name, statistic)
     return found

@@ -14,6 +14,8 @@ from salsanity.verdicts.table import FloatArray
 
 ALPHA: Final = 0.05
 """One-sided error rate of a bound, and error rate per method."""
+ROUNDING: Final = 1e-9
+"""Differences that say nothing."""
 MANY_DRAWS: Final = 5
 """With fewer draws the degrees of freedom are the fewest that there can be."""
 
@@ -100,9 +102,18 @@ def interval_of(z: FloatArray, spread: Spread | None = None) -> Interval:
     spread = spread or spread_of(z)
     if spread is None:
         return Interval(float(filled.mean()) if filled.size else math.nan, math.nan, math.nan)
-    if np.ptp(filled) == 0:  # no rounding of the mean may pretend to be a spread
+    if np.ptp(filled) <= ROUNDING:  # which may not pretend to be a spread
         return Interval(float(filled[0]), 0.0, math.inf)
     return Interval(float(filled.mean()), spread.variance, spread.df)
+
+
+def interval_over_images(cells: FloatArray) -> Interval:
+    """Return the interval of the mean of one column (N,): images are a sample, the column is all that there is."""
+    if cells.size < 2:
+        return Interval(float(cells.mean()) if cells.size else math.nan, math.nan, math.nan)
+    if np.ptp(cells) <= ROUNDING:
+        return Interval(float(cells[0]), 0.0, math.inf)
+    return Interval(float(cells.mean()), float(cells.var(ddof=1)) / cells.size, cells.size - 1)
 
 
 def spread_of(z: FloatArray) -> Spread | None:
@@ -157,7 +168,7 @@ def holm(p_values: list[float], *, alpha: float = ALPHA) -> list[bool]:
 
 
 def _tail(distance: float, variance: float, df: float) -> float:
-    """Return P(T > distance / sd); without variance the estimate is taken as exact."""
+    """Return P(T > distance / sd); without variance the estimate is taken as exact, to rounding."""
     if variance == 0:
-        return 0.0 if distance > 0 else 1.0
+        return 0.0 if distance > ROUNDING else 1.0
     return float(stdtr(df, -distance / math.sqrt(variance)))

@@ -14,33 +14,38 @@ from salsanity import registry
 from salsanity.checks.frame import BringsNetwork, Workshop
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource, for_classes
-from salsanity.errors import SpecError, UsageError
+from salsanity.errors import UsageError
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
 from salsanity.narrator import Narrator, Silent
-from salsanity.options import identity_of
+from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import locked
+from salsanity.store.upgrade import FORMAT_VERSION
+from salsanity.suite.adopting import adopt
 from salsanity.suite.asking import (
+    WAS,
     check_same,
     check_same_network,
     default_folder,
     first_image,
     methods_of,
     recorded_run,
+    refuse_lacking,
 )
 from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of, gallery_of
 from salsanity.suite.execute import execute, intact_units
 from salsanity.suite.judging import Facts, conclude
-from salsanity.suite.planning import planned
+from salsanity.suite.planning import changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
 from salsanity.units.containing import check_unchanged, contained, time_limit
+from salsanity.units.identity import Prints
 from salsanity.units.plan import missing_units
 from salsanity.units.spec import RunSpec
 
@@ -52,7 +57,8 @@ class Request:
 
     `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not
     admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the
-    source, in place of its own. `train`: for checks that train networks.
+    source, in place of its own. `train`: for checks that train networks. `optional`: names of checks that are left out,
+    with a note, where they are not defined for the network.
     """
 
     checks: tuple[Any, ...]
@@ -64,6 +70,7 @@ class Request:
     out: Path | None = None
     labels: Sequence[int] | None = None
     train: ImageSource | None = None
+    optional: frozenset[str] = frozenset()
 
 
 @torch.inference_mode(mode=False)
@@ -80,6 +87,7 @@ def run_checks(
     device, runs_on = device_of(request.spec.device), executor_named(executor)
     methods = methods_of(request.methods, request.spec, device)
     similarities = tuple(registry.similarity(s) for s in request.similarities)
+    prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)
     network = None if is_brought else _network(request, device)
@@ -106,10 +114,12 @@ def run_checks(
             request.spec,
             store,
             old,
+            prints,
             request.methods is not None,
             request.labels,
+            request.optional,
         )
-        _execute(_prepared(asked, narrator), narrator, runs_on)
+        _execute(_prepared(asked, narrator), old, narrator, runs_on)
     return Result(folder)
 
 
@@ -123,26 +133,13 @@ def settings_of(check: Any) -> dict[str, Any]:
 
 def _spec_for(request: Request) -> RunSpec:
     """Return the run's options as its checks need them; refuse those that a check does not have."""
-    spec = request.spec
+    spec, usual = request.spec, RunSpec()
+    values = {name: getattr(spec, name) for name in options_of(RunSpec)}
+    changed = {name: v for name, v in values.items() if v != getattr(usual, name)}
+    refuse_lacking(request.checks, changed)
     for check in request.checks:
-        target = getattr(check, "target", None)
-        if target is not None:
-            if spec.target not in (target, RunSpec().target):
-                raise SpecError(
-                    f"{check.name} explains {target}, got target={spec.target}; leave target out"
-                )
-            spec = replace(spec, target=target)
-        if not getattr(check, "has_draws", True):
-            _refuse_draws(check.name, spec)
+        spec = replace(spec, target=getattr(check, "target", None) or spec.target)
     return spec
-
-
-def _refuse_draws(name: str, spec: RunSpec) -> None:
-    for option in ("draws", "until_decided"):
-        if getattr(spec, option) != getattr(RunSpec(), option):
-            raise SpecError(
-                f"{name} has no option {option}: its columns are pairs of networks; leave it out"
-            )
 
 
 def _continued(spec: RunSpec, old: Mapping[str, Any]) -> RunSpec:
@@ -212,8 +209,15 @@ def _prepared(asked: Asked, narrator: Narrator) -> Run:
     return run
 
 
-def _execute(run: Run, narrator: Narrator, executor: Executor) -> None:
+def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Executor) -> None:
     wanted, gallery, store = planned(run), gallery_of(run), run.store
+    adopted = adopt(store, old, wanted) if old.get(WAS, FORMAT_VERSION) < FORMAT_VERSION else 0
+    if adopted:
+        narrator.say(f"{adopted} unit(s) of an older version of salsanity are taken over.")
+    news = changes(run, old.get("settings", {}).get("units") or {}, wanted)
+    for note in news:
+        narrator.say(note)
+    run = replace(run, notes=(*run.notes, *news))
     missing = missing_units(wanted, intact_units(store, gallery))
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
