@@ -116,7 +116,7 @@ def our_run(
 ) -> Callable[[], object]:
     """Return the same by salsanity: from the model to the report, without the imports, as for Quantus."""
     import salsanity.report.figures
-    import salsanity.suite.model_randomization
+    import salsanity.suite.run
 
     model, x = resnet18(folder), images(count)
 

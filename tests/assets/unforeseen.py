@@ -27,7 +27,8 @@ class Mirror:
     )
 
     name: ClassVar[str] = "mirror"
-    same_noise: ClassVar[bool] = False
+    draws: ClassVar[int] = 1
+    """There is nothing to draw."""
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.PASS, "noise": Outcome.FAIL}
     words: ClassVar[Words] = Words(
         title="Mirrored images",

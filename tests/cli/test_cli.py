@@ -123,6 +123,24 @@ def test_labels_want_other_images_to_test_on(
     assert "folders train and test" in " ".join(capfd.readouterr().err.split())
 
 
+def test_labels_take_networks_that_were_trained_elsewhere_and_a_file_of_options(
+    weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = tmp_path / "options.toml"
+    options.write_text(
+        f"method = 'gradient'\nmax_images = 4\ngallery = 0\nthreshold = 0.4\njunit = '{tmp_path / 'junit.xml'}'\n"
+    )
+    out = tmp_path / "run"
+    code = run(["labels", "--model", "reference:cnn", "--data", "digits", "--true", f"{weights},{weights}",
+                "--permuted", str(weights), "--config", str(options), "--json", "--out", str(out)])  # fmt: skip
+    assert {v["check"] for v in json.loads(capfd.readouterr().out)} == {"labels"}
+    assert code == 4  # untrained networks know no labels
+    (record,) = json.loads((out / "spec.json").read_text())["checks"]
+    assert record["lines"][0]["threshold"] == 0.4
+    assert record["draws"] == 2
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
+
+
 def test_weights_with_code_in_them_are_refused(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

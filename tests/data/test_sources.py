@@ -69,10 +69,10 @@ def test_a_function_is_told_the_split(tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("raise ValueError('no')", "importing .* failed: ValueError: no"),
-        ("def f(", "importing .* failed: SyntaxError"),
-        ("g = 1", "expected a function 'f'"),
-        ("f = 1", "expected a function 'f'"),
+        ("raise ValueError('no')", "Importing .* failed: ValueError: no"),
+        ("def f(", "Importing .* failed: SyntaxError"),
+        ("g = 1", "has no 'f'"),
+        ("f = 1", "expected a function as .*, got int"),
         ("def f(): raise OSError('disk')", "failed: OSError: disk"),
         ("def f(): return 3", "map-style"),
         ("def f(needed): return 3", "failed: TypeError"),
@@ -86,8 +86,14 @@ def test_bad_functions_are_named(tmp_path, code, message):
 
 
 def test_a_missing_file_of_the_users(tmp_path):
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="found none"):
         open_data(f"{tmp_path / 'none.py'}:f")
+
+
+def test_functions_import_their_neighbours_also_late(tmp_path):
+    (tmp_path / "pixels_of_mine.py").write_text("import torch\nX = torch.zeros(3, 1, 4, 4)\n")
+    code = "def f():\n    from pixels_of_mine import X\n    return X"
+    assert len(open_data(f"{write(tmp_path, code)}:f")) == 3
 
 
 def test_importing_leaves_the_path_alone(tmp_path):

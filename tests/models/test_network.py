@@ -251,3 +251,25 @@ def test_what_python_cannot_copy_is_named():
     model.lock = threading.Lock()
     with pytest.raises(ModelError, match=r"Sequential cannot be copied .*lock"):
         prepare(model, EXAMPLE)
+
+
+class TrainsItsNorm(nn.Module):
+    """Puts its batch norm into training mode at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(64, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.train()
+        return self.norm(self.fc(x.flatten(1)))
+
+
+def test_the_trial_leaves_no_statistics_behind():
+    model = TrainsItsNorm()
+    network = prepare(model, EXAMPLE)
+    assert network.trained["norm"]["running_mean"].tolist() == [0, 0, 0]
+    assert network.module.norm.running_mean.tolist() == [0, 0, 0]
+    assert network.fingerprint == prepare(model, EXAMPLE).fingerprint
+    network.module(EXAMPLE)  # twin: a call does
+    assert network.module.norm.running_mean.tolist() != [0, 0, 0]

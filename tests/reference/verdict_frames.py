@@ -125,6 +125,7 @@ def cell_frame(
     *,
     chance=0.0,
     A=1.0,
+    between=np.nan,
     method: str = "gradient",
     view: str = "signed",
     similarity: str = "spearman",
@@ -133,7 +134,7 @@ def cell_frame(
     """One cell of the model parameter randomisation test: stages `full` and, if given, `half`."""
     cell = {"method": method, "view": view, "similarity": similarity}
     parts = [
-        ceiling_rows(np.asarray(full).shape[0], A=A, **cell),
+        ceiling_rows(np.asarray(full).shape[0], A=A, chance=between, **cell),
         stage_rows(full, chance, stage="full", stage_index=4, reason=reason, **cell),
     ]
     if half is not None:

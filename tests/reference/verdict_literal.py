@@ -1,6 +1,6 @@
 """The rule of docs/science.md read aloud: loops over plain floats, no vectors, nothing of `salsanity.verdicts`.
 
-Student's t is scipy's. Rows are dicts with the columns of scores; a record is what `CheckRecord.to_json` gives. None stands for a hole.
+Student's t is scipy's. Rows are dicts with the columns of scores; a record is what `CheckRecord.to_json` gives. None is a hole.
 """
 
 from __future__ import annotations

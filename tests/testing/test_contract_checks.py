@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import STAGE, ClassChange
 from salsanity.checks.frame import Chunk, Completed, Ground, InputMap, Pair, Settled, State
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.named import BUILT_IN
 from salsanity.methods import Method
 from salsanity.records import Line, Outcome, Words
 from salsanity.testing import CheckContract
@@ -41,13 +43,12 @@ def labels() -> LabelTest:
 
 
 OURS: dict[str, Callable[[], Any]] = {
-    "cascade": lambda: "cascade",
+    **{name: partial(str, name) for name in BUILT_IN if name != "labels"},
     "independent": lambda: Cascade(order="independent", stages="all", init="he"),
     "bottom up": lambda: Cascade(order="bottom_up", init="permute", batchnorm="reset"),
     "recalibrated": lambda: Cascade(init="matched", batchnorm="recalibrate"),
     "labels": labels,
     "one network on labels": lambda: replace(labels(), true=(another_network(1),)),
-    "class": lambda: "class",
     "second class": lambda: "class(class_choice='second')",
     "least class": lambda: ClassChange("least"),
     "unforeseen": lambda: f"{UNFORESEEN}:Mirror(least=0.7)",
@@ -308,7 +309,7 @@ TWINS: dict[str, list[tuple[str, str]]] = {
         ("float targets", "float32"), ("no class", "expected classes"), ("no targets", "'mine'"), ("asks", "'some'"),
     ],
     "test_inputs_go_there_and_back": [
-        ("fewer inputs", "inputs for the images"), ("writes inputs", "wrote into"), ("mixes inputs", "other images"),
+        ("fewer inputs", "4 inputs for 5"), ("writes inputs", "wrote into"), ("mixes inputs", "other images"),
         ("smaller inputs", "given"), ("smaller maps", "come back"),
     ],
     "test_methods_keep_their_names": [("renames", "became 'mine'")],

@@ -6,12 +6,12 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
 from reference.verdict_literal import literal_holm, literal_interval
-from salsanity.verdicts.intervals import Interval, holm, interval_of, mean_squares
+from salsanity.verdicts.intervals import Interval, holm, interval_of, spread_of
 
 
 def crossed(seed, n, d, image=0.1, draw=0.1, residual=0.1):
@@ -20,8 +20,21 @@ def crossed(seed, n, d, image=0.1, draw=0.1, residual=0.1):
     return 0.3 + z + rng.normal(0, residual, (n, d))
 
 
+def with_holes(z, share, kind, seed):
+    """`z` with NaN in a share of the cells: at random, in whole draws, or in whole images."""
+    rng = np.random.default_rng(seed)
+    n, d = z.shape
+    shape = {"cells": (n, d), "draws": (1, d), "images": (n, 1)}[kind]
+    return np.where(np.broadcast_to(rng.random(shape) < share, (n, d)), np.nan, z)
+
+
+def listed(z):
+    """A table as lists, None for NaN."""
+    return [[None if math.isnan(x) else x for x in row] for row in z.tolist()]
+
+
 def check_against_literal(interval, z):
-    mean, v, df, low, high = literal_interval(z.tolist())
+    mean, v, df, low, high = literal_interval(listed(z))
     found = interval(z)
     assert found.mean == pytest.approx(mean, rel=1e-12)
     assert found.variance == pytest.approx(v, rel=1e-9)
@@ -34,6 +47,62 @@ def check_against_literal(interval, z):
 @pytest.mark.parametrize("sds", [(0.1, 0.1, 0.1), (0, 0, 0.1), (0.2, 0, 0.1), (0, 0.2, 0.1)])
 def test_interval_equals_the_literal_reference(seed, shape, sds):
     check_against_literal(interval_of, crossed(seed, *shape, *sds))
+
+
+@given(
+    st.integers(0, 10**6),
+    st.integers(2, 9),
+    st.integers(2, 9),
+    st.sampled_from([0.05, 0.2, 0.5, 0.8]),
+    st.sampled_from(["cells", "draws", "images"]),
+)
+@settings(deadline=None)
+def test_an_interval_of_a_table_with_holes_equals_the_literal_reference(seed, n, d, share, kind):
+    z = with_holes(crossed(seed, n, d), share, kind, seed)
+    literal = literal_interval(listed(z))
+    if math.isnan(literal[1]):
+        assert math.isnan(interval_of(z).variance)
+    else:
+        check_against_literal(interval_of, z)
+
+
+def test_a_diagonal_of_cells_leaves_nothing_for_the_residual():
+    """n - N - D + 1 < 1: images and draws cannot be told apart, and both count in full."""
+    z = np.full((6, 6), np.nan)
+    np.fill_diagonal(z, np.arange(6) / 10)
+    spread = spread_of(z)
+    assert (spread.residual, spread.left) == (0.0, -5)
+    assert spread.images == pytest.approx(np.arange(6).var(ddof=1) / 100 / 6)
+    assert interval_of(z).variance == pytest.approx(2 * spread.images)
+
+
+def test_the_residual_is_that_of_least_squares():
+    """Against numpy's least squares in all N + D unknowns."""
+    z = with_holes(crossed(3, 12, 7), 0.3, "cells", 1)
+    cells = np.argwhere(np.isfinite(z))
+    design = np.zeros((len(cells), 19))
+    design[np.arange(len(cells)), cells[:, 0]] = 1
+    design[np.arange(len(cells)), 12 + cells[:, 1]] = 1
+    u = z[np.isfinite(z)] - np.nanmean(z)
+    fit = design @ np.linalg.lstsq(design, u, rcond=None)[0]
+    n = len(cells)
+    expected = np.sum((u - fit) ** 2) / (n - 12 - 7 + 1) / n
+    assert spread_of(z).residual == pytest.approx(expected, rel=1e-9)
+    assert spread_of(z.T).residual == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize(("d", "df"), [(2, 1), (3, 2), (4, 3)])
+def test_few_draws_have_the_fewest_degrees_of_freedom(d, df):
+    assert interval_of(crossed(0, 24, d)).df == df
+    assert interval_of(crossed(0, 3, d)).df == min(2, df)
+    assert interval_of(crossed(0, 24, 5)).df >= 4
+
+
+def test_draws_are_counted_where_they_have_cells():
+    """Five draws of which one is blank are four."""
+    z = crossed(0, 10, 5)
+    z[:, 2] = np.nan
+    assert interval_of(z).df == 3
 
 
 def _images_only(z):
@@ -54,15 +123,29 @@ def test_twins_that_forget_that_draws_are_random_fail(twin):
 
 
 def test_closed_form_two_by_two():
-    # image means 1 and 3, draw means 0 and 4, no residual: MS_i = 4, MS_d = 16, MS_e = 0
+    # image means 1 and 3, draw means 0 and 4, no residual: MS_i = 4, MS_d = 16, MS_e = 0, each over N D = 4
     z = np.array([[-1.0, 3.0], [1.0, 5.0]])
-    squares = mean_squares(z)
-    assert (squares.images, squares.draws, squares.residual) == (4.0, 16.0, 0.0)
+    spread = spread_of(z)
+    assert (spread.images, spread.draws, spread.residual) == (1.0, 4.0, 0.0)
+    assert spread.effective == spread.counted == (2, 2)
     found = interval_of(z)
-    assert found.variance == 20 / 4
-    assert found.df == pytest.approx(20**2 / (4**2 + 16**2))
-    half = stats.t.ppf(0.95, found.df) * math.sqrt(5)
+    assert (found.variance, found.df) == (5, 1)
+    half = stats.t.ppf(0.95, 1) * math.sqrt(5)
     assert found.bounds() == pytest.approx((2 - half, 2 + half))
+
+
+def test_closed_form_with_five_draws():
+    """A complete table has the mean squares of an analysis of variance, each over N D."""
+    z = crossed(2, 4, 5)
+    by_image, by_draw = z.mean(axis=1), z.mean(axis=0)
+    rest = z - by_image[:, None] - by_draw + z.mean()
+    ms = 5 * by_image.var(ddof=1), 4 * by_draw.var(ddof=1), np.sum(rest**2) / 12
+    spread = spread_of(z)
+    found = np.array([spread.images, spread.draws, spread.residual]) * 20
+    np.testing.assert_allclose(found, ms, rtol=1e-12)
+    both = ms[0] + ms[1] - ms[2]
+    expected = both**2 / (ms[0] ** 2 / 3 + ms[1] ** 2 / 4 + ms[2] ** 2 / 12)
+    assert spread.df == pytest.approx(max(expected, 3))
 
 
 def test_draws_alone_give_students_interval_of_the_draw_means():
@@ -75,6 +158,14 @@ def test_draws_alone_give_students_interval_of_the_draw_means():
 
 def test_without_variance_both_bounds_are_the_mean():
     assert interval_of(np.full((5, 3), 0.1)).bounds() == (0.1, 0.1)
+
+
+def test_holes_change_nothing_else():
+    """A table with a blank image and a blank draw is the table without them."""
+    z = crossed(1, 6, 5)
+    wider = np.full((7, 6), np.nan)
+    wider[1:, :5] = z
+    assert interval_of(wider) == interval_of(z)
 
 
 @pytest.mark.parametrize("shape", [(1, 5), (5, 1), (1, 1), (0, 0)])

@@ -1,4 +1,4 @@
-"""Every outcome of the model parameter randomisation test, and the reasons."""
+"""Every outcome of a check whose maps must change, and the reasons."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 
-from reference.verdict_frames import around, cell_frame, joined
-from salsanity.records import Outcome
-from salsanity.verdicts import Gate, accuracy_gate, collapse_gates, distrust, judge, trustworthy
-from salsanity.verdicts.cells import Answer, Question
+from reference.verdict_frames import CONTROLS, around, cascade_record, cell_frame, joined, record_of
+from salsanity.records import Line, Outcome
+from salsanity.verdicts import Gate, accuracy_gate, collapse_gates, distrust, judge
+from salsanity.verdicts.cells import Answer
 from salsanity.verdicts.retained import retained_similarity
 from salsanity.verdicts.table import read_scores
 
@@ -22,8 +23,9 @@ PASS, FAIL = Outcome.PASS, Outcome.FAIL
 INCONCLUSIVE, UNINFORMATIVE = Outcome.INCONCLUSIVE, Outcome.UNINFORMATIVE
 
 
-def verdicts_of(frame, *, methods=("gradient",), controls=(), half="half", **options):
-    return judge(frame, methods=methods, controls=controls, half=half, full="full", **options)
+def verdicts_of(frame, *, record=None, methods=("gradient",), controls=(), **options):
+    record = record or cascade_record()
+    return judge(frame, record, methods=methods, controls=controls, **options)
 
 
 def cell_of(frame, **options):
@@ -56,17 +58,20 @@ def test_outcomes_of_planted_retained_similarities(full, half, outcome):
 
 
 def test_the_numbers_of_a_verdict():
-    cell = cell_of(two_stages(0.05, 0.3), init="module")
-    assert (cell.check, cell.method, cell.view) == ("model_randomization", "gradient", "signed")
-    assert cell.retained_full == pytest.approx(0.05)
-    assert cell.retained_half == pytest.approx(0.3)
-    low, high = cell.retained_full_ci
+    cell = cell_of(two_stages(0.05, 0.3), record=cascade_record(init="module"))
+    assert (cell.check, cell.method, cell.view) == ("cascade", "gradient", "signed")
+    full, half = cell.kept
+    assert (full.line, full.stage, full.threshold, full.must) == ("full", "full", 0.2, "change")
+    assert full.retained == cell.retained == pytest.approx(0.05)
+    assert half.retained == pytest.approx(0.3)
+    low, high = cell.retained_ci
     assert low < 0.05 < high < 0.2
     assert (cell.ceiling, cell.n_images, cell.n_draws, cell.n_undefined) == (1.0, 10, 5, 0)
+    assert (cell.n_used, cell.blank_reference, cell.blank_changed) == (50, 0, 0)
     assert cell.init == "module"
 
 
-def test_reasons_are_the_words_of_SCIENCE():
+def test_reasons_are_the_words_of_the_lines():
     full = cell_of(two_stages(0.33, 0.3, view="absolute"))
     half = cell_of(two_stages(0.05, 0.9, similarity="ssim"))
     assert full.reason == (
@@ -80,14 +85,14 @@ def test_reasons_are_the_words_of_SCIENCE():
 
 def test_without_a_half_the_full_stage_decides_alone():
     frame = cell_frame(around(0.05))
-    cell = cell_of(frame, half=None)
+    cell = cell_of(frame, record=cascade_record(half=None))
     assert cell.outcome is PASS
-    assert math.isnan(cell.retained_half)
+    assert [kept.line for kept in cell.kept] == ["full"]
 
 
 def test_thresholds_are_options():
-    assert cell_of(two_stages(0.33), d_full=0.5).outcome is PASS
-    assert cell_of(two_stages(0.05, 0.3), d_half=0.1).outcome is FAIL
+    assert cell_of(two_stages(0.33), record=cascade_record(d_full=0.5)).outcome is PASS
+    assert cell_of(two_stages(0.05, 0.3), record=cascade_record(d_half=0.1)).outcome is FAIL
 
 
 def check_the_sign_of_the_inequalities(outcome_of):
@@ -99,7 +104,8 @@ def check_the_sign_of_the_inequalities(outcome_of):
 def test_on_the_threshold_and_a_twin_threshold_fails():
     check_the_sign_of_the_inequalities(lambda f: cell_of(f).outcome)
     with pytest.raises(AssertionError):
-        check_the_sign_of_the_inequalities(lambda f: cell_of(f, d_full=0.2 + 1e-6).outcome)
+        above = cascade_record(d_full=0.2 + 1e-6)
+        check_the_sign_of_the_inequalities(lambda f: cell_of(f, record=above).outcome)
 
 
 # nothing changed
@@ -110,7 +116,7 @@ def test_an_explainer_that_ignores_model_and_image_fails_whatever_chance_is():
     cell = cell_of(two_stages(same, same, chance=1.0))
     assert cell.outcome is FAIL
     assert cell.reason.startswith("nothing changed: signed Spearman is still 1.00")
-    assert math.isnan(cell.retained_full)
+    assert math.isnan(cell.retained)
 
 
 def test_nothing_changed_needs_a_ceiling_of_a_half():
@@ -123,6 +129,60 @@ def test_a_fall_of_more_than_a_hundredth_is_a_change():
     still, moved = np.full((6, 3), 0.991), np.full((6, 3), 0.985)
     assert "nothing changed" in cell_of(two_stages(still, still, chance=0.95)).reason
     assert cell_of(two_stages(moved, moved, chance=0.95)).outcome is UNINFORMATIVE
+
+
+def check_nothing_changed_is_said_of_the_method(outcome_of):
+    """Ties lift one cell of a map that is confined to a mask; another cell changed."""
+    unmoved = np.full((6, 5), 0.995)
+    lifted = two_stages(unmoved, unmoved, chance=0.92)
+    assert outcome_of(lifted) is FAIL
+    assert outcome_of(joined([lifted, two_stages(0.05, 0.3, view="absolute")])) is PASS
+
+
+def test_nothing_changed_in_every_cell_or_not_at_all_and_a_twin_fails(monkeypatch):
+    check_nothing_changed_is_said_of_the_method(lambda f: headline_of(f).outcome)
+    monkeypatch.setattr("salsanity.verdicts.cells.all", any, raising=False)
+    with pytest.raises(AssertionError):
+        check_nothing_changed_is_said_of_the_method(lambda f: headline_of(f).outcome)
+
+
+def test_a_cell_without_maps_does_not_contradict():
+    unmoved, dead = np.full((6, 5), 1.0), np.full((6, 5), nan)
+    frame = joined([two_stages(unmoved, unmoved, chance=1.0), two_stages(dead, view="absolute")])
+    assert headline_of(frame).outcome is FAIL
+    assert [v.outcome for v in verdicts_of(frame)] == [FAIL, FAIL, UNINFORMATIVE]
+
+
+# the same for every image
+
+
+def test_maps_that_ignore_the_image_never_pass():
+    """One map for all images that depends on the weights: by its numbers it would pass."""
+    seen = cell_of(two_stages(0.05, 0.3, between=0.4))
+    same = cell_of(two_stages(0.05, 0.3, between=0.96))
+    assert seen.outcome is PASS
+    assert same.outcome is UNINFORMATIVE
+    assert same.reason == (
+        "the trained network's maps are the same for every image, so that no change of them could be told from one of the "
+        "image: signed Spearman of different images' maps is 0.96, where 1.00 is no change at all"
+    )
+    assert headline_of(two_stages(0.05, 0.3, between=0.96)).reason == same.reason
+
+
+def test_maps_that_ignore_the_image_can_fail():
+    assert cell_of(two_stages(0.6, 0.3, between=1.0)).outcome is FAIL
+
+
+def test_likeness_is_set_against_the_ceiling():
+    assert cell_of(two_stages(0.01, 0.02, between=0.29, A=0.3)).outcome is UNINFORMATIVE
+    assert cell_of(two_stages(0.01, 0.02, between=0.28, A=0.3)).outcome is PASS
+
+
+def test_one_cell_that_tells_images_apart_is_enough():
+    frame = joined(
+        [two_stages(0.05, 0.3, between=1.0), two_stages(0.05, 0.3, view="absolute", between=0.5)]
+    )
+    assert headline_of(frame).outcome is PASS
 
 
 # uninformative
@@ -138,12 +198,67 @@ def test_too_many_undefined_scores():
     full = around(0.05, n=10)
     full[:3] = nan
     cell = cell_of(two_stages(full, 0.3, reason="constant map"))
+    assert cell.outcome is PASS
+    assert (cell.n_undefined, cell.n_used, cell.n_images) == (15, 35, 7)
+    assert cell.blank_changed == pytest.approx(0.3)
+    full[:8] = nan
+    cell = cell_of(two_stages(full, 0.3, reason="constant map"))
     assert cell.outcome is UNINFORMATIVE
-    assert "keeps only 70% of the scores at stage full (15 x constant map)" in cell.reason
-    assert cell.n_undefined == 15
-    full[:] = around(0.05, n=10)
-    full[:2] = nan
-    assert cell_of(two_stages(full, 0.3)).outcome is PASS
+    assert "has only 20% of its scores at stage full (40 x constant map)" in cell.reason
+
+
+def random_holes(share, seed=0):
+    full = around(0.05, n=10, d=8)
+    rng = np.random.default_rng(seed)
+    full[rng.permutation(80).reshape(10, 8) < round(share * 80)] = nan
+    return full
+
+
+@pytest.mark.parametrize(
+    ("share", "outcome"), [(0.05, PASS), (0.5, PASS), (0.75, PASS), (0.8, UNINFORMATIVE)]
+)
+def test_a_pass_needs_a_quarter_of_the_cells(share, outcome):
+    cell = cell_of(two_stages(random_holes(share), around(0.3, d=8)))
+    assert cell.outcome is outcome
+    assert cell.blank_changed == pytest.approx(share)
+    if outcome is PASS:
+        blank = f"{share:.0%}".replace("%", " %")
+        assert cell.reason.endswith(
+            f"(blank in {blank} of the changed maps, never in the trained network's)"
+        )
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.85])
+def test_an_edge_detector_that_blanks_its_maps_fails(share):
+    """FAIL needs four images and two draws only; the maps that exist are the trained network's."""
+    full = np.where(np.isnan(random_holes(share)), nan, 1.0)
+    assert cell_of(two_stages(full, full)).outcome is FAIL
+    dead = np.full((10, 8), nan)
+    assert cell_of(two_stages(dead, dead)).outcome is UNINFORMATIVE
+
+
+def test_a_pass_needs_four_of_five_maps_of_the_trained_network():
+    A = np.ones(10)
+    A[:2] = nan
+    assert cell_of(two_stages(0.05, 0.3, A=A)).outcome is PASS
+    A[2] = nan
+    cell = cell_of(two_stages(0.05, 0.3, A=A))
+    assert cell.outcome is UNINFORMATIVE
+    assert "only 70% of the trained network's maps are not blank" in cell.reason
+    assert cell.blank_reference == pytest.approx(0.3)
+    assert cell_of(two_stages(0.6, 0.3, A=A)).outcome is FAIL
+
+
+def test_maps_that_never_exist_cannot_tell():
+    dead = np.full((10, 5), nan)
+    found = verdicts_of(two_stages(dead, dead, A=nan, reason="constant map"))
+    assert {v.outcome for v in found} == {UNINFORMATIVE}
+
+
+def test_three_images_with_maps_cannot_tell():
+    full = around(0.6)
+    full[3:] = nan
+    assert cell_of(two_stages(full, 0.3)).outcome is UNINFORMATIVE
 
 
 def test_a_stage_that_cannot_tell_never_passes_but_the_other_may_fail():
@@ -180,9 +295,9 @@ def test_one_draw(level):
     table = np.full((10, 1), level)
     cell = cell_of(two_stages(table, table))
     assert cell.outcome is INCONCLUSIVE
-    assert cell.reason == "1 draw: a verdict needs at least 2 (5 are recommended)"
-    assert cell.retained_full == pytest.approx(level)
-    assert all(math.isnan(b) for b in cell.retained_full_ci)
+    assert cell.reason == "1 draw: a verdict needs at least 2 (8 are recommended)"
+    assert cell.retained == pytest.approx(level)
+    assert all(math.isnan(b) for b in cell.retained_ci)
 
 
 def test_an_open_question_says_what_would_settle_it():
@@ -191,6 +306,13 @@ def test_an_open_question_says_what_would_settle_it():
     assert "more draws" in cell.reason
     assert "would probably settle it" in cell.reason
     assert "threshold 0.2" in cell.reason
+
+
+def test_few_draws_need_a_wide_margin():
+    """At two draws one degree of freedom is left: what 8 draws settle, 2 do not."""
+    assert cell_of(two_stages(around(0.1, d=8), around(0.3, d=8))).outcome is PASS
+    two = two_stages(around(0.1, d=2, spread=0.05), around(0.3, d=2))
+    assert cell_of(two).outcome is INCONCLUSIVE
 
 
 # gates
@@ -226,11 +348,48 @@ def test_collapse_under_he_advises_something_else():
     assert not gate.covers("gradient", "conv1")
 
 
+def test_a_gate_may_forbid_a_pass_alone():
+    gate, wide = Gate("half of the weights were kept", forbids="pass"), around(0.23, spread=0.1)
+    cell = cell_of(two_stages(0.05), gates=[gate])
+    assert cell.outcome is INCONCLUSIVE
+    assert cell.reason.endswith(f": {gate.reason}")
+    assert "retains 0.05" in cell.reason
+    assert cell_of(two_stages(0.6), gates=[gate]).outcome is FAIL
+    assert "would probably settle it" in cell_of(two_stages(wide), gates=[gate]).reason
+
+
+def test_a_record_may_forbid_every_pass():
+    wide = around(0.23, spread=0.1)
+    record = cascade_record(never_pass="40 % of the learned values were not randomised")
+    frame = joined([two_stages(0.05), two_stages(0.05, method="noise")])
+    found = verdicts_of(frame, record=record, controls=("noise",))
+    by = {v.method: v for v in found if v.view is None}
+    assert by["gradient"].outcome is INCONCLUSIVE
+    assert record.never_pass in by["gradient"].reason
+    assert by["noise"].outcome is PASS, "controls test the pipeline"
+    assert headline_of(two_stages(0.6), record=record).outcome is FAIL
+    assert record.never_pass in headline_of(two_stages(wide), record=record).reason
+
+
 def test_accuracy_gate():
     assert accuracy_gate(None) == ()
+    assert accuracy_gate({"trained": math.nan, "chance": 0.1, "n": 0}) == ()
     assert accuracy_gate({"trained": 0.9, "chance": 0.1, "n": 50}) == ()
     (gate,) = accuracy_gate({"trained": 0.1, "chance": 0.1, "n": 50})
     assert "accuracy on 50 labelled images is 0.10, chance is 0.10" in gate.reason
+    assert "learned nothing" in gate.reason
+    (few,) = accuracy_gate({"trained": 1.0, "chance": 0.5, "n": 4})
+    assert "exact binomial p = 0.06" in few.reason
+    assert "more labelled images" in few.reason
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.25, 0.5])
+@pytest.mark.parametrize("n", [1, 5, 24])
+def test_the_accuracy_gate_is_the_exact_binomial_test(chance, n):
+    for correct in range(n + 1):
+        p = binomtest(correct, n, chance, alternative="greater").pvalue
+        is_open = not accuracy_gate({"trained": correct / n, "chance": chance, "n": n})
+        assert is_open == (p < 0.05), correct
 
 
 def test_gates_cover_the_methods_that_they_name_and_never_controls():
@@ -270,7 +429,7 @@ def test_one_failing_cell_fails_the_method():
     assert top.reason == (
         "absolute HOG retains 0.60 of its similarity after all layers are randomised"
     )
-    assert top.retained_full == pytest.approx(0.6)
+    assert top.retained == pytest.approx(0.6)
 
 
 def test_PASS_needs_every_informative_cell():
@@ -279,7 +438,18 @@ def test_PASS_needs_every_informative_cell():
     frame = method_frame({("signed", "spearman"): 0.05, ("absolute", "ssim"): 0.1})
     top = headline_of(frame)
     assert top.outcome is PASS
-    assert top.reason.startswith("all 2 cells pass; the most that stays: absolute SSIM retains")
+    assert top.reason.startswith(
+        "was not caught (pure noise passes too): all 2 cells pass; the most that stays: absolute SSIM retains"
+    )
+
+
+def test_a_pass_claims_nothing():
+    reason = headline_of(two_stages(0.05)).reason
+    assert "not caught" in reason
+    assert "noise" in reason
+    assert not any(word in reason for word in ("depends", "faithful", "sound", "good"))
+    quiet = headline_of(two_stages(0.05), record=cascade_record(controls={"edge": FAIL}))
+    assert "noise" not in quiet.reason, "where noise need not pass, nothing is said of it"
 
 
 def test_FAIL_is_worse_than_INCONCLUSIVE():
@@ -291,7 +461,7 @@ def test_uninformative_cells_neither_pass_nor_hide_the_others():
     blind = two_stages(0.3, 0.3, chance=0.29, A=0.32, similarity="ssim")
     top = headline_of(joined([two_stages(0.05), blind]))
     assert top.outcome is PASS
-    assert top.reason.startswith("passes: signed Spearman")
+    assert top.reason.startswith("was not caught (pure noise passes too): signed Spearman")
     top = headline_of(blind)
     assert top.outcome is UNINFORMATIVE
     assert headline_of(joined([blind, two_stages(0.2)])).outcome is INCONCLUSIVE
@@ -384,8 +554,17 @@ def input_frame(method_R, control_R, signed=0.05):
     )
 
 
+def ig_verdicts(frame, multiplied=("integrated_gradients",)):
+    return verdicts_of(
+        frame,
+        methods=("integrated_gradients",),
+        controls=("noise_x_input",),
+        multiplied=multiplied,
+    )
+
+
 def dominated(frame):
-    found = verdicts_of(frame, methods=("integrated_gradients",), controls=("noise_x_input",))
+    found = ig_verdicts(frame)
     top, _, cell = found[:3]
     assert top.outcome is FAIL
     assert cell.outcome is FAIL
@@ -404,19 +583,23 @@ def test_dominated_needs_signed_Spearman_to_pass():
 
 
 def dominated_anywhere(frame):
-    found = verdicts_of(frame, methods=("integrated_gradients",), controls=("noise_x_input",))
-    return any("dominated" in v.reason for v in found)
+    return any("dominated" in v.reason for v in ig_verdicts(frame))
 
 
 def test_dominated_gives_the_advice_and_the_control():
-    found = verdicts_of(
-        input_frame(0.9, 0.88), methods=("integrated_gradients",), controls=("noise_x_input",)
-    )
+    found = ig_verdicts(input_frame(0.9, 0.88))
     assert found[0].reason == (
         "dominated by the input: absolute Spearman retains 0.90 of its similarity after all "
         "layers are randomised, and noise times the input retains 0.88; run it without the "
         "multiplier (Kokhlikyan et al. 2021)"
     )
+
+
+def test_without_a_multiplier_the_finding_points_to_the_network():
+    reason = ig_verdicts(input_frame(0.9, 0.88), multiplied=())[0].reason
+    assert reason.startswith("dominated by the input: ")
+    assert "without the multiplier" not in reason
+    assert "points to the network (weights that were never randomised" in reason
 
 
 def test_dominated_holds_for_maps_that_did_not_change_at_all():
@@ -436,23 +619,30 @@ def control_frame(edge=1.0, noise=0.0):
     )
 
 
-def test_trustworthy_means_that_edge_fails_and_noise_passes():
+def test_edge_must_fail_and_noise_must_pass():
     found = verdicts_of(control_frame(), methods=(), controls=("edge", "noise"))
-    assert trustworthy(found)
-    assert distrust(found) == []
+    assert distrust(found, cascade_record()) == []
+
+
+def test_what_a_control_must_be_belongs_to_the_check():
+    found = verdicts_of(control_frame(), methods=(), controls=("edge", "noise"))
+    assert distrust(found, cascade_record(controls={})) == []
+    (sentence,) = distrust(found, cascade_record(controls={"noise": FAIL}))
+    assert "`noise` must be FAIL but is PASS" in sentence
+    other = record_of(name="class", controls=CONTROLS)
+    assert len(distrust(found, other)) == 2, "verdicts of another check say nothing"
 
 
 @pytest.mark.parametrize(("edge", "noise"), [(0.2, 0.0), (1.0, 0.9), (1.0, 0.2)])
 def test_a_control_that_comes_out_otherwise_is_named(edge, noise):
     found = verdicts_of(control_frame(edge, noise), methods=(), controls=("edge", "noise"))
-    assert not trustworthy(found)
-    (sentence,) = distrust(found)
+    (sentence,) = distrust(found, cascade_record())
     assert ("`edge` must be FAIL" if edge < 1 else "`noise` must be PASS") in sentence
 
 
 def test_a_control_that_did_not_run_is_not_trusted():
     found = verdicts_of(control_frame(), methods=(), controls=("edge",))
-    assert distrust(found) == ["the control `noise` must be PASS but was not run"]
+    assert distrust(found, cascade_record()) == ["the control `noise` must be PASS but was not run"]
 
 
 # properties
@@ -468,6 +658,16 @@ def test_the_other_methods_of_a_run_do_not_matter():
     other = two_stages(0.9, method="guided_backprop")
     both = verdicts_of(joined([alone, other]), methods=("gradient", "guided_backprop"))
     assert both[:2] == verdicts_of(alone)
+
+
+def test_methods_are_indexed_in_lots_with_the_same_verdicts(monkeypatch):
+    """Rows of a large run are never indexed as a whole; a method without rows is one of its lot."""
+    names = ("gradient", "absent", "vargrad", "noise_x_input")
+    frame = joined(two_stages(0.1 * i, method=n) for i, n in enumerate(names, 1) if n != "absent")
+    whole = verdicts_of(frame, methods=names[:3], controls=names[3:])
+    monkeypatch.setattr("salsanity.verdicts.table.LOT", 1)
+    assert repr(verdicts_of(frame, methods=names[:3], controls=names[3:])) == repr(whole)
+    assert len(whole) == 3 * 2 + 1
 
 
 def test_more_images_for_one_method_do_not_make_the_others_incomplete():
@@ -486,8 +686,7 @@ def test_gallery_rows_of_other_stages_are_ignored():
     assert verdicts_of(joined([frame, gallery])) == verdicts_of(frame)
 
 
-def test_answers_need_no_half_of_the_images_each():
-    """half and full drop their own undefined images."""
+def test_full_and_half_have_their_own_holes():
     full, half = around(0.05), around(0.3)
     full[0], half[1] = nan, nan
     cell = cell_of(two_stages(full, half))
@@ -496,11 +695,10 @@ def test_answers_need_no_half_of_the_images_each():
 
 def test_excess_orders_nothing_changed_above_everything():
     frame = two_stages(np.full((6, 3), 0.995), chance=0.9)
-    table = read_scores(frame, check="model_randomization").at(
-        "gradient", "full", "signed", "spearman"
-    )
-    answer = Answer(Question("full", "after", 0.2, nothing=True), retained_similarity(table))
-    assert answer.excess == 1.0
+    index = read_scores(frame, check="cascade")
+    table = index.table(("gradient", "signed", "spearman"), "full")
+    line = Line("full", "full", 0.2, "after", nothing=True)
+    assert Answer(line, retained_similarity(table)).excess == 1.0
 
 
 def test_a_large_run_is_judged_in_seconds():
@@ -511,7 +709,7 @@ def test_a_large_run_is_judged_in_seconds():
     names = np.array
     rows = pd.DataFrame(
         {
-            "check": "model_randomization",
+            "check": "cascade",
             "method": names([f"m{i}" for i in range(14)])[at[0]],
             "view": names(["signed", "absolute"])[at[1]],
             "similarity": names(["spearman", "ssim", "hog"])[at[2]],

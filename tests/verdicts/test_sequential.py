@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from math import nan
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.verdict_frames import around, cell_frame, joined
+from reference.verdict_frames import around, cascade_record, cell_frame, joined
 from salsanity.records import Outcome
 from salsanity.verdicts import Gate, futility, judge
 from salsanity.verdicts.intervals import interval_of
-from salsanity.verdicts.judge import D_FULL, Rules
 from salsanity.verdicts.sequential import (
     Look,
     judge_until_decided,
@@ -26,7 +26,7 @@ from salsanity.verdicts.sequential import (
     share_of_scores,
 )
 
-RULES = Rules("full", "half")
+RECORD, D_FULL = cascade_record(), 0.2
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 N, D = 24, 5
 IMAGES = [f"{i:064x}" for i in range(N)]
@@ -41,19 +41,13 @@ def frame_of(R, method="gradient", *, n=N, d=D, spread=0.02, **options):
 
 def settled(frame, *, methods=("gradient",), looks=LOOKS, **options):
     return settled_at(
-        frame,
-        methods=methods,
-        controls=(),
-        images=IMAGES,
-        looks=looks,
-        rules=RULES,
-        **options,
+        frame, RECORD, methods=methods, controls=(), images=IMAGES, looks=looks, **options
     )
 
 
 def verdicts_of(frame, *, methods=("gradient",), looks=LOOKS, **options):
     return judge_until_decided(
-        frame, methods=methods, controls=(), images=IMAGES, looks=looks, rules=RULES, **options
+        frame, RECORD, methods=methods, controls=(), images=IMAGES, looks=looks, **options
     )
 
 
@@ -72,9 +66,9 @@ def test_the_schedule_grows_to_everything_and_spends_alpha(images, draws, looks)
 
 
 def test_the_schedule_of_the_defaults():
-    planned = plan_looks(50, 5)
-    assert [(x.images, x.draws) for x in planned] == [(8, 5), (16, 5), (32, 5), (50, 5)]
-    assert planned[0].alpha == pytest.approx(0.05 * 40 / 250)
+    planned = plan_looks(32, 8)
+    assert [(x.images, x.draws) for x in planned] == [(8, 5), (16, 5), (24, 6), (32, 8)]
+    assert planned[0].alpha == pytest.approx(0.05 * 40 / 256)
 
 
 @pytest.mark.parametrize(("R", "look"), [(0.02, 0), (0.6, 0)])
@@ -119,10 +113,10 @@ def test_giving_up_early_makes_no_verdict_and_changes_none(R, spread, seed):
         assert hasty == waited
 
 
-def test_most_images_undefined_leave_as_uninformative():
-    """Two of eight images with a map: the other sixteen would hardly bring the share to 80 %."""
+def test_a_method_without_maps_leaves_as_uninformative():
+    """No map of eight images: the other sixteen would hardly bring the share to a quarter."""
     frame = frame_of(0.02)
-    dead = frame["image"].isin([*IMAGES[2:8], *IMAGES[10:]]) & (frame["stage"] == "full")
+    dead = frame["stage"] == "full"
     frame = frame.assign(value=frame["value"].where(~dead))
     assert settled(frame) == {"gradient": 0}
     assert verdicts_of(frame)[0].outcome is Outcome.UNINFORMATIVE
@@ -148,8 +142,8 @@ def test_intervals_are_at_the_level_of_the_look():
     frame = frame_of(0.02)
     first = frame[frame["image"].isin(IMAGES[:8])]
     _, cell = verdicts_of(frame)
-    _, plain = judge(first, methods=["gradient"], controls=(), full="full", half="half", alpha=0.01)
-    assert cell.retained_full_ci == plain.retained_full_ci
+    _, plain = judge(first, RECORD, methods=["gradient"], controls=(), alpha=0.01)
+    assert cell.kept == plain.kept
 
 
 @pytest.mark.usefixtures("patient")
@@ -175,13 +169,26 @@ def test_a_method_that_was_never_settled_is_judged_on_everything():
     assert (cell.outcome, cell.n_images) == (Outcome.INCONCLUSIVE, N)
 
 
-def test_undefined_scores_keep_a_passing_method_in_the_run():
-    """Two dead images of eight may be two of fifty."""
+def test_blank_maps_keep_a_passing_method_in_the_run():
+    """Two blank maps of the trained network of eight may be two of fifty."""
     good = frame_of(0.02)
-    patchy = frame_of(0.02, view="absolute")
-    dead = (patchy["image"].isin(IMAGES[:2])) & (patchy["stage"] == "full")
-    patchy = patchy.assign(value=patchy["value"].where(~dead))
+    patchy = frame_of(0.02, view="absolute", A=[nan, nan, *[1.0] * (N - 2)])
     assert settled(joined([good, patchy])) == {"gradient": 1}
+
+
+def test_blank_changed_maps_keep_nobody_in_the_run():
+    """Holes are not made up for by more images: R speaks of the maps that exist."""
+    frame = frame_of(0.02)
+    dead = frame["image"].isin(IMAGES[:3]) & (frame["stage"] == "full")
+    assert settled(frame.assign(value=frame["value"].where(~dead))) == {"gradient": 0}
+
+
+def test_maps_that_ignore_the_image_never_settle_as_a_pass():
+    frame = frame_of(0.02, between=1.0)
+    top, cell = verdicts_of(frame)
+    assert top.outcome is Outcome.UNINFORMATIVE
+    assert "the same for every image" in top.reason
+    assert cell.n_images == 8, "nor would the rest make one of it"
 
 
 def test_an_estimate_alone_settles_no_failure():
@@ -203,12 +210,7 @@ def test_a_gate_over_everything_settles():
 def test_controls_are_judged_on_everything():
     frame = joined([frame_of(0.02), frame_of(0.02, "noise")])
     found = judge_until_decided(
-        frame,
-        methods=("gradient",),
-        controls=("noise",),
-        images=IMAGES,
-        looks=LOOKS,
-        rules=RULES,
+        frame, RECORD, methods=("gradient",), controls=("noise",), images=IMAGES, looks=LOOKS
     )
     assert [(v.method, v.n_images) for v in found if v.view] == [("gradient", 8), ("noise", N)]
 
@@ -231,15 +233,16 @@ def benchmark():
 
 
 def planted(benchmark, R, *, cells, repeats):
-    return benchmark.planting.planted(
+    planting = benchmark.planting
+    scores = planting.planted(
         np.random.default_rng(1),
         repeats=repeats,
         cells=cells,
         R=R,
-        images=32,
-        draws=5,
-        spread=benchmark.planting.SPREADS[2],
+        size=(32, 5),
+        spread=planting.SPREADS[2],
     )
+    return planting.frame_of(scores)
 
 
 def rate_of_any_false_pass(looks, *, repeats=1500, image=0.15, draw=0.03, residual=0.1):
@@ -291,8 +294,8 @@ def test_effects_of_recorded_scores_keep_their_spread(benchmark):
     assert image.std(ddof=0) == pytest.approx(z.mean(axis=1).std(ddof=1))
     assert draw.std(ddof=0) == pytest.approx(z.mean(axis=0).std(ddof=1))
     assert residual.mean() == pytest.approx(0, abs=1e-12)
-    (pool,) = benchmark.effects_of(cell_frame(z), ["full"])
+    (pool,) = benchmark.effects_of(cell_frame(z), ["full"], check="cascade")
     frame = benchmark.resampled(
-        np.random.default_rng(0), [pool], repeats=3, cells=1, R=(0.2, 0.02), images=6, draws=3
+        np.random.default_rng(0), [pool], repeats=3, cells=1, R=(0.2, 0.02), size=(6, 3)
     )
     assert len(frame) == 3 * 2 * 6 * 3 + 3 * 6

@@ -20,7 +20,7 @@ from salsanity.methods.protocol import Inputs, Steps
 from salsanity.models.layers import SpatialLayer
 from salsanity.models.outputs import logits_in, remembered
 from salsanity.passes.request import Foreign
-from salsanity.registry import parse_call
+from salsanity.symbols import parse_call
 
 
 @final

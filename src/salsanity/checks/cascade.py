@@ -46,6 +46,9 @@ IMAGES_FOR_COLLAPSE: Final = 16
 LEAST_SHARE: Final = 0.95
 """Share of the learned values that must be randomised for a PASS."""
 
+LEAST_LAYERS: Final = 3
+"""A network of so many layers with a weight matrix has a top half."""
+
 AFTER_ALL: Final = "after all layers are randomised"
 SELF: Final = f"draw 0/{REFERENCE_STAGE}"
 
@@ -269,7 +272,7 @@ def _settled(laid: RandomisedWeights, init: Initialiser, ground: Ground) -> Sett
         coverage=init.coverage,
         is_course=True,
         init=init.name,
-        never_pass=_never_pass(init, laid.asked),
+        never_pass=_never_pass(laid, init, ground.network),
         facts={
             "Order": laid.asked.order.replace("_", " "),
             "Stages": laid.asked.stages,
@@ -277,20 +280,39 @@ def _settled(laid: RandomisedWeights, init: Initialiser, ground: Ground) -> Sett
             "Initialiser chosen": reason,
             "BatchNorm statistics": laid.asked.batchnorm,
             "Parameters randomised": f"{init.randomised_share:.1%}",
+            **_few_layers(ground.network),
         },
         settings=identity_of(laid.asked),
         extra={"blocks": [{"name": b.name, "layers": list(b.layers)} for b in laid.blocks]},
     )
 
 
-def _never_pass(init: Initialiser, asked: Cascade) -> str:
-    """Say why nothing can pass: too much stayed trained, what the user named in `keep` aside."""
-    if asked.keep or init.randomised_share >= LEAST_SHARE:
-        return ""
-    return (
-        f"only {init.randomised_share:.1%} of the learned values are randomised, expected {LEAST_SHARE:.0%}; "
-        "coverage.json lists the others"
-    )
+def _never_pass(laid: RandomisedWeights, init: Initialiser, network: Network) -> str:
+    """Say why nothing can pass: too much stayed trained (what the user named in `keep` aside), or the top half was not seen."""
+    if not laid.asked.keep and init.randomised_share < LEAST_SHARE:
+        return (
+            f"only {init.randomised_share:.1%} of the learned values are randomised, expected {LEAST_SHARE:.0%}; "
+            "coverage.json lists the others"
+        )
+    if (
+        laid.asked.order == "top_down"
+        and laid.half is None
+        and network.weight_layers >= LEAST_LAYERS
+    ):
+        return (
+            f"it cannot tell whether maps depend on the upper layers, since all {network.weight_layers} layers with weights "
+            f"are randomised in {len(laid.course)} block(s): name more --blocks, or leave them to be found"
+        )
+    return ""
+
+
+def _few_layers(network: Network) -> dict[str, str]:
+    """Say what a network of one or two layers is judged on."""
+    if network.weight_layers >= LEAST_LAYERS:
+        return {}
+    return {
+        "Judged on": f"everything randomised alone: a network of {network.weight_layers} layer(s) with weights has no top half"
+    }
 
 
 def _in_blocks(network: Network, choice: str | tuple[str, ...]) -> Network:

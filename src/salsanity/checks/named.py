@@ -17,10 +17,9 @@ from salsanity.checks.repeat import Repetition
 from salsanity.checks.shift import InputShift
 from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
-from salsanity.models.load import load_symbol
 from salsanity.options import from_mapping, identity_of, options_of
 from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
-from salsanity.registry import parse_call
+from salsanity.symbols import load_symbol, parse_call
 
 BUILT_IN: Final[Mapping[str, Any]] = {
     kind.name: kind

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, Literal
 
 from salsanity.data import cifar
@@ -22,7 +18,8 @@ from salsanity.data.idx import PREFIXES, idx_source
 from salsanity.data.images import of_one_size, open_folder
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.data.tensors import TensorSource, as_source
-from salsanity.errors import DataError
+from salsanity.errors import DataError, UsageError
+from salsanity.symbols import at_home, home_of, load_symbol
 
 Split = Literal["train", "test"]
 
@@ -136,7 +133,8 @@ def _from_function(spec: str, split: Split, preprocessing: Preprocessing | None)
     function = _function(spec)
     try:
         told = {"split": split} if "split" in inspect.signature(function).parameters else {}
-        data = function(**told)
+        with at_home(home_of(spec)):  # what it imports only now lies there
+            data = function(**told)
     except Exception as error:  # user code may raise anything
         raise DataError(f"{spec} failed: {type(error).__name__}: {error}") from error
     name = spec.rpartition(":")[2]
@@ -144,34 +142,13 @@ def _from_function(spec: str, split: Split, preprocessing: Preprocessing | None)
 
 
 def _function(spec: str) -> Callable[..., Any]:
-    file, _, name = spec.rpartition(":")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise DataError(f"expected a Python file before the colon of {spec!r}, there is no {path}")
-    tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    module = _module(f"salsanity_data_{path.stem}_{tag}", path)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise DataError(f"expected a function {name!r} in {path}; it has none")
-    return function  # type: ignore[no-any-return]
-
-
-def _module(name: str, path: Path) -> ModuleType:
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__content__", None) == content:
-        return known  # else classes of one file would be two, and could not be pickled
-    plan = importlib.util.spec_from_file_location(name, path)
-    if plan is None or plan.loader is None:
-        raise DataError(f"expected a Python file, {path} cannot be imported")
-    module = importlib.util.module_from_spec(plan)
-    sys.modules[name] = module  # dataclasses look their module up here
     try:
-        plan.loader.exec_module(module)
-    except Exception as error:  # user code may raise anything
-        raise DataError(f"importing {path} failed: {type(error).__name__}: {error}") from error
-    vars(module)["__content__"] = content
-    return module
+        function = load_symbol(spec)
+    except UsageError as error:
+        raise DataError(str(error)) from error
+    if not callable(function):
+        raise DataError(f"expected a function as {spec}, got {type(function).__name__}")
+    return function  # type: ignore[no-any-return]
 
 
 def _unknown(spec: str) -> str:

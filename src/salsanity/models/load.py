@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, final
 
 from torch import nn
 
-from salsanity.errors import ModelError, UsageError
+from salsanity.errors import ModelError
 from salsanity.models.weights import load_weights, read_weights
+from salsanity.symbols import at_home, home_of, load_symbol, parse_call
 
 __all__ = ["KINDS", "LoadedModel", "load_model", "load_symbol", "read_weights"]
 
@@ -72,14 +70,15 @@ def load_model(
 
     `weights_key`: where in the file the weights lie, as in `load_weights`; None takes what fits best.
 
-    `options`: keyword arguments for the builder (`in_channels`, `size`, `classes` of `reference:`;
-    `num_classes` of `torchvision:` and `timm:`). User code runs only for `file.py:function` and
-    `package.module:function`.
+    `spec` may end with arguments for the builder, `file.py:function(width=8)`, as may `options`: keyword arguments
+    (`in_channels`, `size`, `classes` of `reference:`; `num_classes` of `torchvision:` and `timm:`). User code runs only for
+    `file.py:function` and `package.module:function`.
 
     Raises ModelError or UsageError, with what to do, when a library, name, file or weight is
     missing.
     """
-    source = _source(spec, dict(options or {}))
+    target, arguments = _with_arguments(spec)
+    source = _source(target, {**(options or {}), **arguments})
     notes: tuple[str, ...] = ()
     if weights is not None:
         model = source.build()
@@ -92,6 +91,15 @@ def load_model(
         model = (source.pretrained or source.build)()
     preprocessing, names = source.about(model) if source.about else (None, None)
     return LoadedModel(model, source.build, preprocessing, names, spec, notes)
+
+
+def _with_arguments(spec: str) -> tuple[str, Mapping[str, Any]]:
+    """Divide `file.py:function(width=8)` into a name and arguments; parentheses in a path are none."""
+    match = re.fullmatch(r"(.*:)([^():]+\(.*\))", spec, re.DOTALL)
+    if match is None:
+        return spec, {}
+    call = parse_call(match[2], example="build(width=8)")
+    return match[1] + call.target, call.arguments
 
 
 def _source(spec: str, options: dict[str, Any]) -> Source:
@@ -132,8 +140,12 @@ class _Checked:
             raise ModelError(
                 f"Expected {self.spec} to be a function that returns a network, got {self.function!r}"
             )
+        _check_arguments(self.function, self.spec, self.options)
         try:
-            model = self.function(**self.options)
+            with ExitStack() as stack:
+                if not self.spec.startswith("reference:"):  # what it imports only now lies there
+                    stack.enter_context(at_home(home_of(self.spec)))
+                model = self.function(**self.options)
         except (KeyboardInterrupt, SystemExit, ModelError):
             raise
         except Exception as error:
@@ -151,77 +163,15 @@ class _Checked:
         return model
 
 
-def load_symbol(spec: str) -> Any:
-    """Import the object that `file.py:name` or `package.module:name` names; the file's code runs.
-
-    Raises UsageError when the file, module or name is missing, or the code fails while it is
-    imported.
-    """
-    where, separator, name = spec.rpartition(":")
-    if not separator or not where or not name:
-        raise UsageError(f"Expected file.py:name or package.module:name, got {spec!r}")
-    module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{where} has no {name!r}{_hint(name, vars(module))}")
-        found = getattr(found, part)
-    return found
-
-
-def _hint(name: str, names: Mapping[str, object]) -> str:
-    public = [n for n, value in names.items() if callable(value) and not n.startswith("_")]
-    close = difflib.get_close_matches(name, public, 3) or public[:8]
-    return f"; it has {', '.join(close)}" if close else "; it defines nothing that can be called"
-
-
-def _from_file(path: Path) -> ModuleType:
-    path = path.expanduser()
-    if not path.is_file():
-        raise UsageError(
-            f"Expected a Python file at {path}, found none; check the path before the colon"
-        )
-    tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    name = f"salsanity_user_{path.stem}_{tag}"
-    content = hashlib.sha256(path.read_bytes()).hexdigest()
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__content__", None) == content:
-        return known  # else classes of one file would be two, and could not be pickled
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"Expected a Python file at {path}, which Python cannot read as one")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up here
-    with _importing(str(path)), _on_path(path.resolve().parent):
-        spec.loader.exec_module(module)
-    vars(module)["__content__"] = content
-    return module
-
-
-def _from_package(name: str) -> ModuleType:
-    with _importing(name):
-        return importlib.import_module(name)
-
-
-@contextmanager
-def _importing(what: str) -> Iterator[None]:
+def _check_arguments(
+    function: Callable[..., object], spec: str, options: Mapping[str, Any]
+) -> None:
     try:
-        yield
-    except (KeyboardInterrupt, SystemExit, UsageError):
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"Importing {what} failed: {type(error).__name__}: {error}. Run it with Python by "
-            "itself first"
+        inspect.signature(function).bind(**options)
+    except TypeError as error:
+        raise ModelError(
+            f"{spec} cannot be called with {', '.join(options) or 'no arguments'} ({error}); give literals, "
+            f"{spec}(name=value), or name a function without arguments that calls it"
         ) from error
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Let a user's file import its neighbours, as it could when run by itself."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
+    except ValueError:  # it has no signature
+        return

@@ -38,10 +38,10 @@ MemoryFormat = Literal["contiguous", "channels_last"]
 class Network:
     """The project's own copy of a classifier: eval mode, no parameter wants a gradient.
 
-    `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer,
-    layer -> tensor name -> values, never shown to foreign code; `homes`: where their originals lie.
-    `fingerprint`: SHA-256 over names, dtypes, shapes and bytes of parameters and buffers. `output`: which of several outputs
-    are the logits. `notes`: sentences that a run and its report tell.
+    `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer, layer -> tensor name
+    -> values, never shown to foreign code; `homes`: where their originals lie. `fingerprint`: SHA-256 over names, dtypes,
+    shapes and bytes of parameters and buffers. `output`: which of several outputs are the logits. `notes`: sentences that
+    a run and its report tell. `largest_batch`: in which an image may be explained; None: any.
     """
 
     module: nn.Module
@@ -55,6 +55,7 @@ class Network:
     device: torch.device
     output: Choice | None = None
     notes: tuple[str, ...] = ()
+    largest_batch: int | None = None
 
     @property
     def classes(self) -> int:
@@ -76,6 +77,8 @@ class Network:
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits, (B, classes), of a batch (B, ...), which stays as it is."""
+        if self.largest_batch is not None and len(x) > self.largest_batch:
+            return torch.cat([self.logits(part) for part in torch.split(x, self.largest_batch)])
         found = logits_in(self._output(x), self.output)
         found = found if x.requires_grad or torch.is_grad_enabled() else found.detach()
         if found.shape != (len(x), self.classes):
@@ -136,10 +139,13 @@ def prepare(
     original, module = unwrapped(model), copied(model)
     where = _device(module, device)
     module = settled(module, where)
-    _check_values(slots_of(module))
+    slots = slots_of(module)
+    _check_values(slots)
+    trained, fingerprint = values_of(slots), fingerprint_of(slots)
     remember(module, output)
     passed = without_left_hooks(Trial(module, example.to(where), output), hooks)
-    slots, traced = slots_of(module), passed.trace
+    traced = passed.trace
+    _restore(slots, trained)
     check_nothing_hidden(slots, traced, original)
     if "learned" not in traced.kinds.values():
         raise _nothing_learned(module)
@@ -149,9 +155,9 @@ def prepare(
         blocks=blocks_of(module, traced, blocks),
         trace=traced,
         name=name or type(module).__name__,
-        fingerprint=fingerprint_of(slots),
+        fingerprint=fingerprint,
         slots=slots,
-        trained=values_of(slots),
+        trained=trained,
         homes={slot.key: slot.tensor.data_ptr() for slot in slots},
         device=where,
         output=output,
@@ -175,6 +181,14 @@ def _device(module: nn.Module, device: torch.device | str | None) -> torch.devic
     if first is None:
         raise _nothing_learned(module)
     return torch.device(device) if device is not None else first.device
+
+
+def _restore(slots: tuple[Slot, ...], trained: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Undo what the trial wrote into buffers: batch norms that a network itself puts into training mode."""
+    with torch.no_grad():
+        for slot in slots:
+            if not torch.equal(slot.tensor, trained[slot.layer][slot.name]):
+                slot.tensor.copy_(trained[slot.layer][slot.name])
 
 
 def _check_values(slots: tuple[Slot, ...]) -> None:

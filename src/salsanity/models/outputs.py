@@ -25,6 +25,11 @@ FEWEST_NUMBERS: Final = 12
 """So many numbers in a row between 0 and 1 are no chance."""
 
 
+def as_choice(text: str | None) -> Choice | None:
+    """Read what `--output` names: a whole number is a position."""
+    return int(text) if text is not None and text.lstrip("-").isdigit() else text
+
+
 def logits_in(output: object, choice: Choice | None = None) -> Tensor:
     """Find the logits in what a classifier returned.
 

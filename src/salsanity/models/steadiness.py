@@ -97,7 +97,7 @@ def steadiness(network: Network, x: Tensor) -> Steadiness:
     x = x[:MOST_IMAGES].to(network.device)
     x = torch.cat([x, x.flip(-1)]) if len(x) == 1 else x
     devices = [network.device] if network.device.type == "cuda" else []
-    with random_state(None, devices), swapped(network, {}, exact=False), torch.no_grad():
+    with random_state(None, devices), swapped(network, {}), torch.no_grad():
         return _compared(network, x)
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from salsanity.passes.overheard import Aside
+
 BaselineName = Literal[
     "zeros",
     "constant",
@@ -135,9 +137,10 @@ class PassResult:
 
     `gradient`: (B, C, H, W) at the input, or of the tapped layer's shape; for `Foreign` the maps.
     `activation`: the tapped layer's output, folded alike; None without a tap. `enlarged_from`: the size of maps that came
-    smaller than the input and were enlarged.
+    smaller than the input and were enlarged. `aside`: what an explainer of the user's did beside its maps.
     """
 
     gradient: Tensor
     activation: Tensor | None = None
     enlarged_from: tuple[int, ...] | None = None
+    aside: Aside | None = None

@@ -12,9 +12,10 @@ from torch import Tensor
 from salsanity.checks.frame import Ground, Settled
 from salsanity.checks.named import settled
 from salsanity.data.examples import ImageSource
-from salsanity.errors import DataError, MethodError, UsageError
+from salsanity.errors import DataError, MethodError, ModelError, UsageError
 from salsanity.methods import Method
 from salsanity.models.network import Network
+from salsanity.models.steadiness import steadiness
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.suite.asking import CPU_EFFORT
@@ -134,13 +135,15 @@ class Run:
             self.baseline_pool,
             str(self.network.device),
             shown,
-            Opened(self.network, worker, self.spec.unit_timeout),
+            largest_batch=self.network.largest_batch,
+            here=Opened(self.network, worker, self.spec.unit_timeout),
         )
 
 
 def prepare_run(asked: Asked) -> Run:
     """Read the images once, aim, try every method, settle the checks, and measure the speed."""
     index = _indexed(asked)
+    asked, steady = _steady(asked, index)
     entries, accuracy = _aimed(asked, index)
     reader = ChunkReader(asked.source, {e.id: e for e in entries}, asked.network.device)
     ids = tuple(entry.id for entry in entries)
@@ -172,10 +175,33 @@ def prepare_run(asked: Asked) -> Run:
         reader,
         accuracy,
         speed,
-        (*_notes(asked, index, allowed, some, targets), *left_out, *_told(checks)),
+        (
+            *asked.network.notes,
+            *steady,
+            *_notes(asked, index, allowed, some, targets),
+            *left_out,
+            *_told(checks),
+        ),
         max(images, asked.recorded("recorded_images", []), key=len),
         pool_size,
     )
+
+
+def _steady(asked: Asked, index: ImageIndex) -> tuple[Asked, tuple[str, ...]]:
+    """Refuse a network whose logits are not the image's own; explain images one by one where batches would mix them.
+
+    Returns what is asked, with the largest batch in the network, and what is to be told of it.
+    """
+    some = [asked.source[entry.index].x for entry in index.entries[:4]]
+    found = steadiness(asked.network, torch.stack(some))
+    why_not = found.refusal or (found.note if found.random else None)
+    if why_not is not None:
+        raise ModelError(
+            f"expected a network that gives an image the same logits whenever it is asked, got another: {why_not}"
+        )
+    told = () if found.note is None else (found.note,)
+    network = replace(asked.network, largest_batch=found.largest_batch)
+    return replace(asked, network=network), told
 
 
 def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
@@ -223,7 +249,8 @@ def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:
         asked.network,
         x,
         targets,
-        batch_size=asked.old.get("batch_size")
+        batch_size=asked.network.largest_batch
+        or asked.old.get("batch_size")
         or asked.spec.batch_size
         or max(sizes, default=0)
         or None,

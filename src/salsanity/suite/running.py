@@ -18,6 +18,7 @@ from salsanity.errors import UsageError
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
+from salsanity.models.outputs import as_choice
 from salsanity.narrator import Narrator, Silent
 from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
@@ -151,7 +152,12 @@ def _network(request: Request, device: torch.device) -> Network:
     subject = request.subject
     with time_limit(request.spec.unit_timeout):
         network = prepare(
-            subject.classifier(), first_image(request.source), device=device, name=subject.name
+            subject.classifier(),
+            first_image(request.source),
+            device=device,
+            name=subject.name,
+            output=as_choice(request.spec.output),
+            hooks=request.spec.hooks,
         )
         check_unchanged(network)
     return network

@@ -7,7 +7,7 @@ import math
 import pickle
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,16 @@ from typing import Any, ClassVar, Final, final, get_args
 import torch
 from torch import Tensor, nn
 
-from salsanity.checks.frame import BringsNetwork, Check, Chunk, Ground, Settled, State, Workshop
+from salsanity.checks.frame import (
+    BringsNetwork,
+    Check,
+    Chunk,
+    Ground,
+    InputMap,
+    Settled,
+    State,
+    Workshop,
+)
 from salsanity.checks.named import check_named, settled
 from salsanity.data.examples import image_id
 from salsanity.data.tensors import TensorSource
@@ -75,6 +84,11 @@ class Scene:
         targets = self.ground.network.logits(self.x).argmax(1)
         return Chunk(self.x, targets, tuple(image_id(image) for image in self.x))
 
+    def part(self, rows: Sequence[int]) -> Chunk:
+        """Return a chunk of these images alone."""
+        whole, chosen = self.chunk, torch.tensor(rows)
+        return Chunk(whole.x[chosen], whole.targets[chosen], tuple(whole.ids[i] for i in rows))
+
     def fresh_ground(self) -> Ground:
         """Return what a new process stands on: an own copy of the network, and nothing remembered."""
         network = prepare(self._with_network[1], self.x[:1])
@@ -130,10 +144,11 @@ class CheckContract:
         return some_images()
 
     def test_says_what_it_is(self) -> None:
-        """Name and words stand on every page: a question, what a FAIL means and what its absence means."""
-        check = self._scene().check
-        words = check.words
-        for field in ("title", "question", "caught", "uncaught"):
+        """Name and words stand on every page: a question and, where there are verdicts, what a FAIL and its absence mean."""
+        scene = self._scene()
+        check, words = scene.check, scene.check.words
+        verdicts = () if scene.settled.test == "statistic" else ("caught", "uncaught")
+        for field in ("title", "question", *verdicts):
             text = getattr(words, field)
             assert isinstance(text, str), f"expected words.{field} as text, got {text!r}"
             assert text.strip(), f"expected words for words.{field}, got none"
@@ -215,8 +230,10 @@ class CheckContract:
             assert pair.index == wanted, f"{pair.stage} is stage {wanted}, a pair has {pair.index}"
         twice = [place for place, n in Counter((p.stage, p.draw) for p in pairs).items() if n > 1]
         assert not twice, f"two pairs for stage and column {twice[0]}"
-        columns = check.draws if scene.settled.columns is None else scene.settled.columns
         found = {p.draw for p in pairs if p.stage == check.lines[0].stage}
+        columns = check.draws if scene.settled.columns is None else scene.settled.columns
+        if scene.settled.test == "exchange":  # every two of the networks
+            columns = columns * (columns + 1) // 2
         assert found == set(range(columns)), f"expected columns 0 to {columns - 1}, got {found}"
 
     def test_states_fit_the_network(self) -> None:
@@ -241,22 +258,15 @@ class CheckContract:
     def test_inputs_go_there_and_back(self) -> None:
         """A map of inputs maps each image for itself, gives the network what it takes, and brings maps back to the images."""
         scene = self._scene()
-        for state in self._all_states(scene):
-            if state.inputs is None:
+        for draw in range(scene.check.draws):
+            whole = scene.states(draw)
+            if not any(state.inputs for state in whole.values()):
                 continue
-            before = scene.x.clone()
-            there = state.inputs.there(scene.x)
-            assert torch.equal(scene.x, before), f"{state.name}: it wrote into the images"
-            assert len(there) == len(scene.x), f"{state.name}: {len(there)} inputs for the images"
-            alone = torch.cat([state.inputs.there(scene.x[i : i + 1]) for i in range(len(there))])
-            alike = torch.allclose(alone, there, atol=1e-6)
-            assert alike, f"{state.name}: an image's input depends on the other images"
-            given = there if state.inputs.before is None else state.inputs.before(there)
-            assert given.shape[1:] == scene.x.shape[1:], f"{state.name}: {tuple(given.shape)} given"
-            for maps in (there, there[:, :1]):
-                back = maps if state.inputs.back is None else state.inputs.back(maps)
-                fits = (back.shape[0], *back.shape[2:]) == (len(maps), *scene.x.shape[2:])
-                assert fits, f"{state.name}: maps come back as {tuple(back.shape)}"
+            single = [scene.states(draw, chunk=scene.part([i])) for i in range(len(scene.x))]
+            for name, state in whole.items():
+                for k, mapped in enumerate(_maps_of(state)):
+                    alone = [_maps_of(states[name])[k] for states in single]
+                    _check_inputs(mapped, alone, scene.x, name)
 
     def test_methods_keep_their_names(self) -> None:
         """What stands for a method has its name, under which its scores are kept."""
@@ -279,9 +289,8 @@ class CheckContract:
     def test_an_image_s_target_is_its_own(self) -> None:
         """Weights and targets depend on no other image of the chunk, nor on its order."""
         scene = self._scene()
-        order = torch.arange(len(scene.x)).flip(0)[1:]
-        chunk = scene.chunk
-        other = Chunk(chunk.x[order], chunk.targets[order], tuple(chunk.ids[i] for i in order))
+        order = [*reversed(range(1, len(scene.x)))]
+        other = scene.part(order)
         for draw in range(scene.check.draws):
             why = _difference(scene.states(draw), scene.states(draw, chunk=other), order)
             assert why is None, f"draw {draw} in another chunk: {why}"
@@ -362,8 +371,30 @@ def _check_targets(state: State, images: int, classes: int) -> None:
     assert within, f"{state.name}: expected classes from 0 to {classes - 1}, got {targets.tolist()}"
 
 
+def _maps_of(state: State) -> tuple[InputMap, ...]:
+    if isinstance(state.inputs, tuple):
+        return state.inputs
+    return () if state.inputs is None else (state.inputs,)
+
+
+def _check_inputs(mapped: InputMap, single: Sequence[InputMap], x: Tensor, name: str) -> None:
+    before = x.clone()
+    there = mapped.there(x)
+    assert torch.equal(x, before), f"{name}: it wrote into the images"
+    assert len(there) == len(x), f"{name}: {len(there)} inputs for {len(x)} images"
+    alone = torch.cat([one.there(x[i : i + 1]) for i, one in enumerate(single)])
+    alike = torch.allclose(alone, there, atol=1e-6)
+    assert alike, f"{name}: an image's input depends on the other images"
+    given = there if mapped.before is None else mapped.before(there)
+    assert given.shape[1:] == x.shape[1:], f"{name}: the network is given {tuple(given.shape)}"
+    for maps in (there, there[:, :1]):
+        back = maps if mapped.back is None else mapped.back(maps)
+        fits = (back.shape[0], *back.shape[2:]) == (len(maps), *x.shape[2:])
+        assert fits, f"{name}: maps come back as {tuple(back.shape)}"
+
+
 def _difference(
-    one: Mapping[str, State], other: Mapping[str, State], order: Tensor | None = None
+    one: Mapping[str, State], other: Mapping[str, State], order: Sequence[int] | None = None
 ) -> str | None:
     """Say in what states differ; `order`: where the images of `other` stand in `one`."""
     if list(one) != list(other):
@@ -407,6 +438,6 @@ def _states_told(check: Check, scene: Scene) -> dict[str, Any]:
 
 def _digests(state: State, x: Tensor) -> list[Any]:
     targets = state.targets.tolist() if isinstance(state.targets, Tensor) else state.targets
-    inputs = None if state.inputs is None else image_id(state.inputs.there(x))
+    inputs = [image_id(mapped.there(x)) for mapped in _maps_of(state)]
     weights = {key: image_id(values) for key, values in _flat(state.weights)}
     return [weights, targets, inputs, state.stream, state.asks, state.is_watched, state.shown]

@@ -90,9 +90,10 @@ def _try(
         setting = tools.setting(REFERENCE_STREAM, batch_size=size)
         (_,) = explain(tools.network, inputs, wanted, setting=setting)
 
-    with_backoff(once, max(1, len(x)))
+    with_backoff(once, tools.network.largest_batch or max(1, len(x)))
     if isinstance(method, GuidedBackprop | GuidedGradCAM):
-        _check_guided(tools.network, x, targets, method.name)
+        most = tools.network.largest_batch
+        _check_guided(tools.network, x[:most], targets[:most], method.name)
     return []
 
 

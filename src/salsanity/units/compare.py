@@ -38,6 +38,12 @@ class Reference:
     features: dict[Cell, Prepared]
     passless: dict[str, Tensor]
 
+    @classmethod
+    def of(cls, features: dict[Cell, Prepared], maps: Mapping[str, Explained]) -> Reference:
+        """Keep features, and copies of the maps that no pass made: a method may write its buffer anew."""
+        own = {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
+        return cls(features, own)
+
 
 def prepare(
     maps: Mapping[str, Explained],

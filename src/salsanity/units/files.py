@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from salsanity.errors import UsageError
+from salsanity.symbols import load_file
 
-PREFIXES: Final = ("salsanity_user_", "salsanity_data_")
+PREFIXES: Final = ("salsanity_user_",)
 """How modules are called that were loaded from files."""
 
 
@@ -49,7 +49,7 @@ def load_files(files: Files) -> None:
 
 def _listed(name: str, held: Mapping[str, Any]) -> LoadedFile:
     path = str(Path(held["__file__"]).resolve())
-    return LoadedFile(name, path, held.get("__content__") or _digest(Path(path)))
+    return LoadedFile(name, path, _digest(Path(path)))
 
 
 def _load(file: LoadedFile) -> None:
@@ -59,25 +59,7 @@ def _load(file: LoadedFile) -> None:
             f"expected {path} as it was when the run began, but here it is gone or has other content; bring it back, or run "
             "again"
         )
-    spec = importlib.util.spec_from_file_location(file.module, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"expected a Python file at {path}, which Python cannot read as one")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[file.module] = module
-    folder = str(path.resolve().parent)
-    sys.path.insert(0, folder)  # a file may import its neighbours
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[file.module]
-        raise UsageError(
-            f"importing {path} failed: {type(error).__name__}: {error}; run it with Python by itself first"
-        ) from error
-    else:
-        vars(module)["__content__"] = file.digest
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
+    load_file(path)
 
 
 def _digest(path: Path) -> str:

@@ -15,6 +15,7 @@ from salsanity.data.examples import ImageSource
 from salsanity.errors import ModelError, UnitError
 from salsanity.methods import Baselines, Method
 from salsanity.models.network import Network, lay_out, prepare
+from salsanity.models.outputs import as_choice
 from salsanity.records import UnitKey, UnitResult
 from salsanity.similarity import Similarity
 from salsanity.units.admit import find_spatial_layer, logits_of
@@ -63,6 +64,7 @@ class Job:
     pool: int
     device: str
     shown: frozenset[str] = frozenset()
+    largest_batch: int | None = None
     here: Opened | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -170,7 +172,15 @@ def _opened(job: Job) -> Opened:
     device = torch.device(job.device)
     reader = ChunkReader(job.source, {e.id: e for e in job.entries}, device)
     pool = reader.read([entry.id for entry in job.entries[: job.pool]])
-    network = prepare(job.model, pool[:1], device=device, name=job.name)
+    network = prepare(
+        job.model,
+        pool[:1],
+        device=device,
+        name=job.name,
+        output=as_choice(job.spec.output),
+        hooks=job.spec.hooks,
+    )
+    network = replace(network, largest_batch=job.largest_batch)
     if network.fingerprint != job.fingerprint:
         raise ModelError(
             f"expected the network {job.name} with the values it had when the run began, got others; let pickling keep them"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, final
 from salsanity.options import checked, from_mapping, identity_of, option
 
 if TYPE_CHECKING:  # the command line reads the options, and must not load torch for it
+    from salsanity.models.hooks import Hooks
     from salsanity.models.network import MemoryFormat
     from salsanity.passes.precision import Precision
     from salsanity.passes.replay import Replay
@@ -45,6 +46,14 @@ class RunSpec:
         False, "Space path steps as the paper's released code did.", on_command_line=False
     )
     layer: str | None = option(None, "The layer that GradCAM looks at.")
+    output: str | None = option(
+        None, "Which of a network's outputs are the logits: a name or an index (heads.1)."
+    )
+    hooks: Hooks = option(
+        "drop",
+        "Hooks that were left on the network: drop them from the copy, or keep them.",
+        choices=("drop", "keep"),
+    )
     seed: int = option(0, "The one seed.", least=0, most=2**63 - 1)
     partners: int = option(
         3, "Other images whose maps tell what chance gives.", least=1, most=7, on_command_line=False

@@ -229,9 +229,15 @@ def precision_error(
     Returns the least Spearman correlation of an image's absolute maps, and the largest difference as a share of the
     image's largest gradient.
     """
+    most = network.largest_batch
     exact, rough = (
         differentiate(
-            network, x[None], targets, rule=Rule.PLAIN, taps=(None,), precision=arithmetic
+            network,
+            x[:most][None],
+            targets[:most],
+            rule=Rule.PLAIN,
+            taps=(None,),
+            precision=arithmetic,
         ).at[None][1][0]
         for arithmetic in ("float32", precision)
     )

@@ -184,7 +184,7 @@ class Unit:
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
             shown.take(self.key.images, maps, state.shown)
-            reference = Reference(self._prepared(maps, None), _passless(maps.maps))
+            reference = Reference.of(self._prepared(maps, None), maps.maps)
             kept[places[state.name]] = reference, shown, enlargements(maps.maps)
         for place in (
             places.values()
@@ -351,10 +351,6 @@ def _read(reader: ChunkReader, ids: tuple[str, ...]) -> Chunk:
 
 def _alike(state: State, first: State) -> bool:
     return state.stream == first.stream and state.inputs is first.inputs
-
-
-def _passless(maps: Mapping[str, Explained]) -> dict[str, Tensor]:
-    return {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
 
 
 def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:

@@ -52,9 +52,9 @@ class Exchanged:
         return max(0, len(self.own) - 1)
 
 
-def pair_index(k: int, l: int) -> int:  # noqa: E741 - k < l
-    """Return the place of the pair of networks k < l in the column `draw`."""
-    return l * (l - 1) // 2 + k
+def pair_index(smaller: int, larger: int) -> int:
+    """Return the place of a pair of networks in the column `draw`."""
+    return larger * (larger - 1) // 2 + smaller
 
 
 def pairs_of(indices: IntArray) -> tuple[IntArray, IntArray]:

@@ -16,8 +16,14 @@ from typing import Final, Protocol
 import numpy as np
 from scipy.special import betaincinv, stdtr
 
-from salsanity.records import Outcome
-from salsanity.verdicts.cells import LEAST_ALIVE, LEAST_STAYED, LEAST_USED, Answer, Decision
+from salsanity.verdicts.cells import (
+    LEAST_ALIVE,
+    LEAST_STAYED,
+    LEAST_USED,
+    Answer,
+    Decision,
+    Family,
+)
 from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.settle import Components
 
@@ -44,19 +50,23 @@ class Later(Protocol):
 
 
 def hopeless(decisions: Sequence[Decision], later: Sequence[Later]) -> bool:
-    """Say whether an open method would probably stay open until the end."""
+    """Say whether an open method would probably stay open until the end.
+
+    Cells of which the maps are lost can FAIL, but stand in nobody's way; others that lack maps are waited for.
+    """
     if not later or not decisions:
         return False
-    answers = [answer for decision in decisions for answer in decision.cell.answers]
-    if all(decision.outcome is Outcome.UNINFORMATIVE for decision in decisions):
-        cells = [decision.cell.answers for decision in decisions]
-        if not all(any(lost(answer, later) for answer in cell) for cell in cells):
-            return False
-    asked = [answer for answer in answers if answer.testable]
-    if not all(lost(answer, later) for answer in answers if lacks_maps(answer)):
+    cells = [decision.cell for decision in decisions]
+    live = [c.answers for c in cells if not any(lost(answer, later) for answer in c.answers)]
+    if any(lacks_maps(answer) for answers in live for answer in answers):
         return False
-    is_gated = any(answer.gate is not None for answer in answers)
-    return bool(asked) and all(_power(asked, look, is_gated=is_gated) < FUTILE for look in later)
+    asked = [answer for cell in cells for answer in cell.answers if answer.testable]
+    if not asked:
+        return not live
+    is_gated = any(answer.gate is not None for cell in cells for answer in cell.answers)
+    may_pass = bool(live) and not is_gated and not Family.of(cells, CERTAIN).same
+    passing = [a for answers in live for a in answers if a.testable] if may_pass else []
+    return all(_power(asked, passing, look) < FUTILE for look in later)
 
 
 def lacks_maps(answer: Answer) -> bool:
@@ -98,14 +108,11 @@ def _clopper_pearson(k: int, n: int) -> float:
     return 1.0 if k >= n else float(betaincinv(k + 1, n - k, 1 - CERTAIN))
 
 
-def _power(answers: Sequence[Answer], look: Later, *, is_gated: bool) -> float:
-    """Bound the chance that a look passes the method (every answer must) or fails it (one suffices)."""
-    passes = 0.0
-    if not is_gated:
-        passes = min(_chance(answer, look, fails=False, alpha=look.alpha) for answer in answers)
-    level = look.alpha / len(answers)
-    fails = sum(_chance(answer, look, fails=True, alpha=level) for answer in answers)
-    return passes + min(1.0, fails)
+def _power(asked: Sequence[Answer], passing: Sequence[Answer], look: Later) -> float:
+    """Bound the chance that a look passes the method (all of `passing` must) or fails it (one of `asked` suffices)."""
+    passes = min((_chance(a, look, fails=False, alpha=look.alpha) for a in passing), default=0.0)
+    level = look.alpha / len(asked)
+    return passes + min(1.0, sum(_chance(a, look, fails=True, alpha=level) for a in asked))
 
 
 def _chance(answer: Answer, look: Later, *, fails: bool, alpha: float) -> float:

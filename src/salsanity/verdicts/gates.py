@@ -49,9 +49,9 @@ def collapse_gates(
 def accuracy_gate(accuracy: Mapping[str, Any] | None) -> tuple[Gate, ...]:
     """Return a gate unless the trained network is better than chance on the labelled images, by an exact binomial test.
 
-    One-sided at 5 %. `accuracy` is the entry of gates.json: `trained`, `chance`, `n`; None where no labels are known.
+    One-sided at 5 %. `accuracy` is the entry of gates.json: `trained`, `chance`, `n`; None, or n 0, where no labels are known.
     """
-    if accuracy is None:
+    if accuracy is None or not accuracy["n"]:
         return ()
     n, chance, share = int(accuracy["n"]), float(accuracy["chance"]), float(accuracy["trained"])
     correct = round(share * n)

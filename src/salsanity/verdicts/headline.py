@@ -28,8 +28,7 @@ def headline(decisions: Sequence[Decision], record: CheckRecord) -> Decision | N
         return None
     informative = [d for d in decisions if d.outcome is not Outcome.UNINFORMATIVE]
     top = _worst(informative, decisions, record) if informative else _silent(decisions)
-    caveat = top.answer.caveat
-    never = record.never_pass if caveat == record.never_pass else ""
+    never = record.never_pass if record.never_pass in top.answer.caveat else ""
     if never and top.outcome is not Outcome.FAIL and never not in top.reason:
         top = replace(top, reason=f"{top.reason}; {never}")
     if record.words.draw == words.DRAWS:

@@ -14,7 +14,7 @@ from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.procedures import Procedure, procedure
-from salsanity.verdicts.table import Place, Scores, read_scores
+from salsanity.verdicts.table import Place, Scores, in_lots
 
 
 @final
@@ -110,9 +110,13 @@ def decisions_of(
 ) -> dict[str, list[Decision]]:
     """Decide all cells of each method and control, as `judge` does."""
     names = list(dict.fromkeys([*methods, *controls]))
-    index = read_scores(scores, check=record.name, methods=names, stages=stages_of(record))
-    asked = _Asked(index, record, procedure(record.test), tuple(gates))
-    decided = {name: asked.decide(name, is_control=name in controls, alpha=alpha) for name in names}
+    test, gates = procedure(record.test), tuple(gates)
+    lots = in_lots(scores, check=record.name, methods=names, stages=stages_of(record))
+    decided = {
+        name: _Asked(index, record, test, gates).decide(name, name in controls, alpha)
+        for lot, index in lots
+        for name in lot
+    }
     noise_x_input = decided.get("noise_x_input", [])
     return {
         name: found
@@ -138,7 +142,7 @@ class _Asked:
     test: Procedure
     gates: tuple[Gate, ...]
 
-    def decide(self, method: str, *, is_control: bool, alpha: float) -> list[Decision]:
+    def decide(self, method: str, is_control: bool, alpha: float) -> list[Decision]:
         """Decide all cells of one method or control."""
         pairs = self.index.cells(method)
         cells = [self._cell((method, *pair), is_control=is_control) for pair in pairs]
@@ -159,11 +163,12 @@ class _Asked:
             for what in ("verdict", "pass")
         )
         never = "" if is_control else self.record.never_pass
+        caveats = (line.caveat, passes, never)
         return Answer(
             line,
             self.test.measure(self.index, place, line),
             gate=verdict,
-            caveat=line.caveat or passes or never,
+            caveat="; ".join(caveat for caveat in caveats if caveat),
             draw=self.record.words.draw,
             says=self.test.says,
             is_fixed=self.record.is_fixed,

@@ -1,4 +1,4 @@
-"""Verdicts as JSON values: outcomes as strings, NaN as null."""
+"""Verdicts as JSON values: outcomes as strings, NaN and infinite bounds as null."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Outcome):
         return str(value)
     if isinstance(value, float):
-        return None if math.isnan(value) else value
+        return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {name: _plain(field) for name, field in value.items()}
     return [_plain(v) for v in value] if isinstance(value, tuple) else value

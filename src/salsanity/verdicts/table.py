@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -34,6 +34,8 @@ COLUMNS: Final = (
 )
 SIMILARITIES: Final = ("spearman", "ssim", "hog", "pearson", "cosine")
 ROUNDING: Final = 1e-5
+LOT: Final = 1_000_000
+"""Rows from which on no further method is indexed together with others."""
 KEYS: Final = ("method", "stage", "view", "similarity")
 KINDS: Final = {"value": "similarity", "chance": "chance", "ceiling": "ceiling"}
 NEEDS: Final = tuple(KINDS)
@@ -199,6 +201,25 @@ class _Places:
         return found
 
 
+def in_lots(
+    frame: pd.DataFrame, *, check: str, methods: Sequence[str], stages: Collection[str]
+) -> Iterator[tuple[list[str], Scores]]:
+    """Index the rows of `check` some methods at a time, so that a large run is never indexed as a whole."""
+    _check_columns(frame)
+    codes, names = _coded(frame["method"])
+    places = {name: code for code, name in enumerate(names)}
+    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    lot: list[str] = []
+    for number, method in enumerate(methods, 1):
+        lot.append(method)
+        known = [places[name] for name in lot if name in places]
+        if number == len(methods) or sizes[known].sum() > LOT:
+            rows = np.isin(codes, known)
+            part = frame if rows.all() else frame[rows]
+            yield lot, read_scores(part, check=check, methods=lot, stages=stages)
+            lot = []
+
+
 def read_scores(
     frame: pd.DataFrame,
     *,
@@ -240,12 +261,7 @@ def _chosen(
     methods: Collection[str] | None,
     stages: Collection[str] | None,
 ) -> pd.DataFrame:
-    absent = [c for c in COLUMNS if c not in frame.columns]
-    if absent:
-        raise StoreError(
-            f"expected scores with the columns {', '.join(COLUMNS)}; got none of "
-            f"{', '.join(absent)}; read them from the scores/ of a run folder"
-        )
+    _check_columns(frame)
     keep = np.ones(len(frame), dtype=bool)
     if "check" in frame.columns:
         keep &= (frame["check"] == check).to_numpy(dtype=bool)
@@ -254,6 +270,15 @@ def _chosen(
     if stages is not None:
         keep &= frame["stage"].isin([REFERENCE_STAGE, *stages]).to_numpy(dtype=bool)
     return frame if keep.all() else frame.loc[keep]
+
+
+def _check_columns(frame: pd.DataFrame) -> None:
+    absent = [c for c in COLUMNS if c not in frame.columns]
+    if absent:
+        raise StoreError(
+            f"expected scores with the columns {', '.join(COLUMNS)}; got none of "
+            f"{', '.join(absent)}; read them from the scores/ of a run folder"
+        )
 
 
 def _coded(column: pd.Series) -> tuple[CodeArray, tuple[str, ...]]:

@@ -16,8 +16,8 @@ from torch import nn
 from networks import chain, images
 from salsanity.errors import ModelError, SalsanityError, UnitError
 from salsanity.models.network import Network, prepare
-from salsanity.suite import containing
-from salsanity.suite.containing import check_unchanged, contained, limit_note, time_limit
+from salsanity.units import containing
+from salsanity.units.containing import check_unchanged, contained, limit_note, time_limit
 
 
 @pytest.fixture

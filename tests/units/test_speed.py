@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from salsanity.checks import speed
-from salsanity.checks.speed import Ahead, Speed, chosen_speed, measured_speed
 from salsanity.models.network import Network, prepare
+from salsanity.units import speed
+from salsanity.units.speed import Ahead, Speed, chosen_speed, measured_speed
 
 X, TARGETS = torch.rand(2, 3, 8, 8), torch.zeros(2, dtype=torch.long)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from salsanity.checks.plan import chunked, grouped, missing_units, partners
 from salsanity.records import UnitKey
+from salsanity.units.plan import chunked, grouped, missing_units, partners
 
 
 @given(st.integers(1, 400))
@@ -24,20 +24,23 @@ def test_chunks_keep_every_partner(count: int, gallery: int, groups: int) -> Non
     met = {}
     for chunk in chunked(count, gallery=gallery, groups_per_chunk=groups):
         for i, j in zip(chunk, partners([ids[k] for k in chunk]), strict=True):
-            met[i] = None if j is None else chunk.start + j
+            met[i] = tuple(chunk.start + k for k in j)
     assert met == dict(enumerate(partners(ids)))
 
 
 def test_partners_are_the_next_of_the_group_cyclically() -> None:
     ids = list("abcdefghijk")
-    assert partners(ids) == [1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 8]
-    assert partners(list("abcdefghi")) == [1, 2, 3, 4, 5, 6, 7, 8, 0]
-    assert partners(["a"]) == [None]
+    assert [row[0] for row in partners(ids)] == [1, 2, 3, 4, 5, 6, 7, 0, 9, 10, 8]
+    assert partners(ids)[5] == (6, 7, 0, 1, 2, 3, 4)
+    assert partners(ids)[9] == (10, 8)
+    assert partners(list("abcdefghi"))[8] == (0, 1, 2, 3, 4, 5, 6, 7)
+    assert partners(["a"]) == [()]
 
 
 def test_equal_pixels_never_pair() -> None:
-    assert partners(["a", "a", "b"]) == [2, 2, 0]
-    assert partners(["a", "a"]) == [None, None]
+    assert partners(["a", "a", "b"]) == [(2,), (2,), (0, 1)]
+    assert partners(["a", "b", "a", "b"]) == [(1, 3), (2, 0), (3, 1), (0, 2)]
+    assert partners(["a", "a"]) == [(), ()]
 
 
 def unit(draw: int, methods: tuple[str, ...], similarities: tuple[str, ...]) -> UnitKey:

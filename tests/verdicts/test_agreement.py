@@ -1,19 +1,18 @@
-"""Verdicts of the data randomisation test (SCIENCE, section 6)."""
+"""Lines set against another stage: what two honest networks agree on, as in the data randomisation test."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from reference.verdict_frames import around, joined, label_frame
-from reference.verdict_literal import literal_agreement, literal_agreement_z, literal_interval
-from salsanity.records import LabelVerdict, Outcome
-from salsanity.verdicts import Gate, judge_labels, labels, trustworthy
-from salsanity.verdicts.headline import dominated_cells
-from salsanity.verdicts.labels import retained_agreement
-from salsanity.verdicts.table import StageTable
+from reference.verdict_frames import LOWER_BOUND, around, joined, label_frame, labels_record
+from reference.verdict_literal import literal_measure
+from salsanity.records import Outcome
+from salsanity.verdicts import Gate, distrust, headline, judge
+from salsanity.verdicts.retained import NO_HONEST_PAIR
 
 nan = math.nan
 PASS, FAIL = Outcome.PASS, Outcome.FAIL
@@ -21,9 +20,8 @@ INCONCLUSIVE, UNINFORMATIVE = Outcome.INCONCLUSIVE, Outcome.UNINFORMATIVE
 
 
 def verdicts_of(frame, *, methods=("gradient",), controls=(), true_networks=2, **options):
-    return judge_labels(
-        frame, methods=methods, controls=controls, true_networks=true_networks, **options
-    )
+    record = labels_record(true_networks)
+    return judge(frame, record, methods=methods, controls=controls, **options)
 
 
 def cell_of(frame, **options):
@@ -46,8 +44,8 @@ def mixed_table(level, n=10):
 )
 def test_outcomes(mixed, outcome):
     cell = cell_of(label_frame(mixed_table(mixed), honest_table()))
-    assert isinstance(cell, LabelVerdict)
     assert cell.outcome is outcome
+    assert [kept.line for kept in cell.kept] == ["permuted"]
     assert cell.retained == pytest.approx(mixed / 0.6)
     assert cell.ceiling == pytest.approx(0.6)
     assert (cell.n_images, cell.n_draws, cell.n_undefined) == (10, 4, 0)
@@ -63,44 +61,48 @@ def random_tables(seed, n=6, pairs=4, honest_pairs=3):
     )
 
 
+def with_holes(tables):
+    """A dead permuted network's map, two dead honest ones, and an image whose honest networks are both dead."""
+    S_TP, C_TP, S_TT, C_TT = tables
+    S_TP[1, 2] = C_TP[2, 0] = S_TT[3, 1] = C_TT[4, 2] = nan
+    S_TT[5] = nan
+    return S_TP, C_TP, S_TT, C_TT
+
+
 def check_against_literal(measure):
     for seed in range(3):
-        tables = random_tables(seed)
-        literal = [t.tolist() for t in tables]
-        R, z = measure(*tables)
-        np.testing.assert_allclose(R, literal_agreement(*literal), rtol=1e-12)
-        np.testing.assert_allclose(z, literal_agreement_z(*literal), rtol=1e-12)
+        for tables in (random_tables(seed), with_holes(random_tables(seed))):
+            S_TP, C_TP, S_TT, C_TT = tables
+            frame = label_frame(S_TP, S_TT, chance=C_TP, honest_chance=C_TT)
+            line = labels_record().to_json()["lines"][0]
+            rows = frame.to_dict("records")
+            expected = literal_measure(rows, "gradient", "signed", "spearman", line)
+            found = measure(frame)
+            assert found.retained == pytest.approx(expected["R"], rel=1e-12)
+            assert found.retained_ci == pytest.approx(expected["interval"][3:], rel=1e-9)
+            assert found.n_used == expected["n_used"]
 
 
-def agreement(S_TP, C_TP, S_TT, C_TT):
-    ones = np.ones(len(S_TP))
-    kept = retained_agreement(StageTable(S_TP, C_TP, ones, {}), StageTable(S_TT, C_TT, ones, {}))
-    return kept.R, kept.z
+def test_R_and_its_interval_equal_the_literal_reference_and_twins_fail():
+    check_against_literal(cell_of)
 
+    def forgets_chance(frame):
+        return cell_of(frame.assign(chance=frame["chance"] * 0))
 
-def test_R_and_z_equal_the_literal_reference_and_a_twin_fails():
-    check_against_literal(agreement)
+    def ceiling(frame):
+        return cell_of(frame, true_networks=1)
 
-    def forgets_chance(S_TP, C_TP, S_TT, C_TT):
-        return agreement(S_TP, 0 * C_TP, S_TT, 0 * C_TT)
+    def listwise(frame):
+        lost = frame.loc[frame["value"].isna() | frame["chance"].isna(), "image"]
+        inside = frame["stage"] != "self"
+        return cell_of(frame[~(inside & frame["image"].isin(lost))])
 
-    def fixed_line(S_TP, C_TP, S_TT, C_TT):
-        R, _ = agreement(S_TP, C_TP, S_TT, C_TT)
-        return R, (S_TP - C_TP) / (S_TT - C_TT).mean()
-
-    for twin in (forgets_chance, fixed_line):
+    for twin in (forgets_chance, ceiling, listwise):
         with pytest.raises(AssertionError):
             check_against_literal(twin)
 
 
-def test_the_interval_is_that_of_images_and_pairs():
-    S_TP, C_TP, S_TT, C_TT = random_tables(1)
-    cell = cell_of(label_frame(S_TP, S_TT, chance=C_TP, honest_chance=C_TT))
-    z = literal_agreement_z(*(t.tolist() for t in (S_TP, C_TP, S_TT, C_TT)))
-    assert cell.retained_ci == pytest.approx(literal_interval(z)[3:], rel=1e-9)
-
-
-def test_only_images_that_both_kinds_of_pairs_keep_count():
+def test_an_image_counts_where_both_kinds_of_pairs_have_a_score():
     mixed, honest = mixed_table(0.2), honest_table()
     mixed[0], honest[1] = nan, nan
     cell = cell_of(label_frame(mixed, honest, reason="constant map"))
@@ -109,12 +111,19 @@ def test_only_images_that_both_kinds_of_pairs_keep_count():
     assert cell.retained == pytest.approx(cell_of(rest).retained)
 
 
+def test_a_hole_is_only_its_cell():
+    mixed = mixed_table(0.2)
+    mixed[0, 1] = mixed[1, 2] = nan
+    cell = cell_of(label_frame(mixed, honest_table()))
+    assert (cell.n_used, cell.n_images, cell.n_draws, cell.n_undefined) == (38, 10, 4, 2)
+
+
 def test_too_many_undefined_scores():
     mixed = mixed_table(0.2)
-    mixed[:3] = nan
+    mixed[:8] = nan
     cell = cell_of(label_frame(mixed, honest_table(), reason="constant map"))
     assert cell.outcome is UNINFORMATIVE
-    assert "keeps only 70% of the scores" in cell.reason
+    assert "has only 20% of its scores" in cell.reason
 
 
 def test_honest_networks_that_do_not_agree_cannot_tell():
@@ -127,7 +136,7 @@ def test_honest_networks_that_do_not_agree_cannot_tell():
 def test_two_true_networks_that_were_never_compared_cannot_tell():
     cell = cell_of(label_frame(mixed_table(0.02)))
     assert cell.outcome is UNINFORMATIVE
-    assert "no two networks on true labels were compared" in cell.reason
+    assert NO_HONEST_PAIR in cell.reason
 
 
 def test_an_explainer_that_ignores_model_and_image_fails():
@@ -148,7 +157,7 @@ def test_one_true_network_can_fail_but_never_pass(mixed, outcome):
     assert cell.outcome is outcome
     assert cell.retained == pytest.approx(mixed)
     if outcome is INCONCLUSIVE:
-        assert "can FAIL but never PASS" in cell.reason
+        assert LOWER_BOUND in cell.reason
         assert "retains at least" in cell.reason
 
 
@@ -185,7 +194,7 @@ def test_controls_are_set_against_one(true_networks):
     found = verdicts_of(
         controls_frame(), methods=(), controls=("edge", "noise"), true_networks=true_networks
     )
-    assert trustworthy(found)
+    assert distrust(found, labels_record(true_networks)) == []
     assert [v.ceiling for v in found] == [1.0] * 4
 
 
@@ -208,7 +217,7 @@ def test_headline_speaks_of_these_networks_only():
     assert (top.view, top.similarity, top.outcome) == (None, None, FAIL)
     assert top.reason == (
         "absolute Spearman retains 0.92 of two honest networks' agreement when the training "
-        "labels are permuted; this speaks of these networks only"
+        "labels are permuted; this speaks of these pairs of networks only"
     )
 
 
@@ -246,7 +255,14 @@ def test_noise_times_input_is_set_against_the_methods_line_and_a_twin_with_its_o
 ):
     check_dominated_on_the_methods_line(lambda v: "dominated by the input" in v.reason)
     check_dominated_on_the_methods_line(lambda v: "noise times the input retains 1.00" in v.reason)
-    monkeypatch.setattr(labels, "dominated_cells", lambda a, b, on_own_line: dominated_cells(a, b))
+    own = headline._dominated
+
+    def on_its_own_line(decision, controls, *, has_multiplier):
+        line = replace(decision.answer.line, against=None)
+        answer = replace(decision.answer, line=line)
+        return own(replace(decision, answer=answer), controls, has_multiplier=has_multiplier)
+
+    monkeypatch.setattr(headline, "_dominated", on_its_own_line)
     with pytest.raises(AssertionError):
         check_dominated_on_the_methods_line(lambda v: "dominated by the input" in v.reason)
 
@@ -256,7 +272,7 @@ def test_a_gate_is_the_reason_but_not_for_controls():
     found = verdicts_of(frame, controls=("edge", "noise"), gates=[Gate("not memorised")])
     by = {v.method: v for v in found if v.view is None}
     assert by["gradient"].outcome is INCONCLUSIVE
-    assert by["gradient"].reason == "not memorised; this speaks of these networks only"
+    assert by["gradient"].reason == "not memorised; this speaks of these pairs of networks only"
     assert by["edge"].outcome is FAIL
 
 
