@@ -2,6 +2,7 @@
 
 A size is the number of lines of a body without its docstring, blank lines and comments inside it included; functions within
 a function count for themselves too. Arguments are counted without `self` and `cls`; fields of dataclasses are none.
+
 Usage: python scripts/sizes.py [FOLDER...]
 """
 
@@ -17,6 +18,8 @@ from statistics import median, quantiles
 FOLDERS = ("src", "benchmarks", "scripts")
 MOST_LINES = 45
 MOST_ARGUMENTS = 8
+SURFACE = ("salsanity/suite/__init__.py",)
+"""What Python users call, by name: its arguments are keywords that stand in the reference, and are not counted."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,12 @@ class Size:
     place: str
     lines: int
     arguments: int
+
+    @property
+    def has_many(self) -> bool:
+        """Whether it has more arguments than anyone can hold in the head."""
+        is_surface = any(file in self.place for file in SURFACE)
+        return self.arguments > MOST_ARGUMENTS and not is_surface
 
 
 def sizes_of(folder: Path) -> Iterator[Size]:
@@ -57,8 +66,9 @@ def broken(sizes: Sequence[Size]) -> Iterator[str]:
     for one in sizes:
         if one.lines > MOST_LINES:
             yield f"{one.place}: {one.name} has {one.lines} lines, expected {MOST_LINES} at most"
-        if one.arguments > MOST_ARGUMENTS:
-            yield f"{one.place}: {one.name} has {one.arguments} arguments, expected {MOST_ARGUMENTS} at most"
+        if one.has_many:
+            arguments = f"{one.arguments} arguments, expected {MOST_ARGUMENTS} at most"
+            yield f"{one.place}: {one.name} has {arguments}"
 
 
 def main(folders: Sequence[str]) -> int:
@@ -70,13 +80,16 @@ def main(folders: Sequence[str]) -> int:
     lines = [one.lines for one in sizes]
     longest = max(sizes, key=lambda one: one.lines)
     ninetieth = quantiles(lines, n=10, method="inclusive")[-1] if len(lines) > 1 else lines[0]
-    many = sum(one.arguments > MOST_ARGUMENTS for one in sizes)
+    many = sum(one.has_many for one in sizes)
+    public = sum(one.arguments > MOST_ARGUMENTS for one in sizes) - many
     print(
         f"{len(sizes)} functions: median {median(lines):g} lines, 90th percentile {ninetieth:g}, "
-        f"longest {longest.lines} ({longest.name}, {longest.place}); {many} with over {MOST_ARGUMENTS} arguments"
+        f"longest {longest.lines} ({longest.name}, {longest.place}); "
+        f"{many} with over {MOST_ARGUMENTS} arguments, besides {public} on the public surface"
     )
     wrong = list(broken(sizes))
-    print("\n".join(wrong), end="\n" if wrong else "")
+    for sentence in wrong:
+        print(sentence)
     return 1 if wrong else 0
 
 
