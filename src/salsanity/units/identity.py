@@ -30,7 +30,7 @@ from salsanity.units.origins import (
 )
 from salsanity.units.parts import Code, Facts, Part, Unidentified, attributes_of, called, plain
 
-_DEEPEST: Final = 20_000
+_DEEPEST: Final = 10_000
 """Parts inside each other; what goes deeper has no end, such as a proxy that hands out another one."""
 
 
@@ -46,8 +46,8 @@ def print_of(*values: object) -> str:
     salsanity's own by names and fields alone, Python not at all. What is read while code runs (files, variables of the
     environment) does not count unless something holds it.
 
-    An object with a method `__salsanity_print__()` is told apart by its class and the JSON value which that returns, in
-    place of what it holds. Raises `UsageError` for anything that another process could not recognise: files, generators,
+    An object with a method `__salsanity_print__()` (a function: with an attribute of that name) is told apart by its code and
+    the JSON value which that returns, in place of what it holds. Raises `UsageError` for anything that another process could not recognise: files, generators,
     locks, threads, objects of C without a state.
     """
     walk = _Walk()
@@ -211,26 +211,24 @@ class _Walk:
         """Digest a value; `UsageError` with the path from its `step` where it cannot be identified."""
         levels, places = [self._level(part, None)], {id(part.value): 0}
         answer: str | None = None
-        error: UsageError | None = None
         while levels:
+            facts = levels[-1].facts
             try:
-                asked = _next(levels[-1], answer, error)
-                answer, error = self._known(asked, levels, places), None
-            except StopIteration as end:
-                answer, error = digest(end.value), None
-            except Exception as raised:  # noqa: BLE001 - whatever an odd object does, it is one sentence
-                answer, error = _live(levels[-1].part), _refusal(levels, raised)
-                error = None if levels[-1].part.lenient else error
-            else:
+                asked = next(facts) if answer is None else facts.send(answer)
+                answer = self._known(asked, levels, places)
                 if answer is None:
                     places[id(asked.value)] = len(levels)
                     levels.append(self._level(asked, levels[-1]))
                 continue
+            except StopIteration as end:
+                answer = digest(end.value)
+            except Exception as error:
+                if not levels[-1].part.lenient:
+                    raise _refusal(levels, error) from error
+                answer = f"live {called(type(levels[-1].part.value))}"
             done = levels.pop()
             del places[id(done.part.value)]
-            done.finished[id(done.part.value)] = (done.part.value, str(answer))
-        if error:
-            raise error
+            done.finished[id(done.part.value)] = (done.part.value, answer)
         return str(answer)
 
     def _level(self, part: Part, above: _Level | None) -> _Level:
@@ -292,13 +290,6 @@ class _Walk:
         return [module.label, text, sorted(others)]
 
 
-def _next(level: _Level, answer: str | None, error: UsageError | None) -> Part:
-    """Hand a level the digest that it waits for, or why there is none; return the part that it asks for next."""
-    if error is not None:
-        return level.facts.throw(error)
-    return next(level.facts) if answer is None else level.facts.send(answer)
-
-
 def _next_to(module: Module) -> Iterator[Module]:
     said = module.said()
     yield from around(module)
@@ -306,13 +297,7 @@ def _next_to(module: Module) -> Iterator[Module]:
     yield from imported_by(module, said.imports if said else ())
 
 
-def _live(part: Part) -> str:
-    return f"live {called(type(part.value))}"
-
-
 def _refusal(levels: Sequence[_Level], error: Exception) -> UsageError:
-    if isinstance(error, UsageError):
-        return error
     what = str(error)
     if not isinstance(error, Unidentified):
         kind = called(type(levels[-1].part.value))
