@@ -47,8 +47,8 @@ def print_of(*values: object) -> str:
     environment) does not count unless something holds it.
 
     An object with a method `__salsanity_print__()` (a function: with an attribute of that name) is told apart by its code and
-    the JSON value which that returns, in place of what it holds. Raises `UsageError` for anything that another process could not recognise: files, generators,
-    locks, threads, objects of C without a state.
+    the JSON value which that returns, in place of what it holds. Raises `UsageError` for anything that another process could
+    not recognise: files, generators, locks, threads, objects of C without a state.
     """
     walk = _Walk()
     parts = [walk.digest_of(Part(_title(value), value)) for value in values]
