@@ -184,7 +184,7 @@ sys.exit(run(sys.argv[1:]))
 
 def in_a_process(folder: Path, seed: int, arguments: list[str]) -> str:
     """Run the command in a process of its own, and return what it said."""
-    source = Path(document.__file__).parents[2]
+    source = Path(planning.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=folder,
