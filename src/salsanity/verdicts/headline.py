@@ -8,7 +8,7 @@ from typing import Final
 
 from salsanity.records import CheckRecord, Outcome, Verdict
 from salsanity.verdicts import words
-from salsanity.verdicts.cells import Decision
+from salsanity.verdicts.answers import Decision
 from salsanity.verdicts.retained import Retained
 
 DOMINATED: Final = 0.05

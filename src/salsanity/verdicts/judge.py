@@ -9,7 +9,7 @@ from typing import final
 import pandas as pd
 
 from salsanity.records import CONTROLS, CheckRecord, Kept, Line, Outcome, Verdict
-from salsanity.verdicts.cells import Answer, Cell, Decision
+from salsanity.verdicts.answers import Answer, Cell, Decision
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
