@@ -186,6 +186,17 @@ def test_the_digits_and_a_reference_network_go_with_the_job() -> None:
     check_equal(job)
 
 
+def test_weight_norm_goes_with_the_job() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    layers = nn.Sequential(norm(nn.Linear(1024, 8)), nn.ReLU(), norm(nn.Linear(8, 10)))
+    job = job_of(nn.Sequential(nn.Flatten(), layers), open_data("digits"))
+    kept = job.model[1][0]  # type: ignore[index]
+    check_equal(job)
+    assert type(kept).__name__ == "ParametrizedLinear"
+    with pytest.raises(RuntimeError, match="only supported through"):
+        pickle.dumps(kept)  # which is why
+
+
 @pytest.mark.parametrize("spec", ["torchvision:resnet18", "reference:mlp"])
 def test_builders_of_libraries_travel(spec: str) -> None:
     pytest.importorskip("torchvision")
