@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from salsanity.cli.app import run
 from salsanity.models.reference import cnn
 from salsanity.store.directory import DirectoryStore, UnitRecord
-from salsanity.suite import document, judging
+from salsanity.suite import judging, planning
 from salsanity.suite.result import Result
 
 GRADIENT = """
@@ -74,8 +74,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def forget() -> None:
     """Forget what was imported, as in a new process."""
     importlib.invalidate_caches()
-    for name in ("helping", "aliking"):
-        sys.modules.pop(name, None)
+    for name in list(sys.modules):
+        if name in ("helping", "aliking") or name.startswith("salsanity_user_"):
+            sys.modules.pop(name)
 
 
 def command(*more: str) -> list[str]:
@@ -167,10 +168,7 @@ TWINS: list[tuple[Callable[[Any, Any], str], str]] = [
 def test_twin_keys_by_name_or_repr_fail(
     key: Callable[[Any, Any], str], words: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from salsanity.suite import model_randomization
-
-    assert model_randomization.method_key is document.method_key
-    monkeypatch.setattr(model_randomization, "method_key", key)
+    monkeypatch.setattr(planning, "method_key", key)
     with pytest.raises(AssertionError, match=words):
         computes_again_what_was_edited_alone(folder)
 
@@ -186,7 +184,7 @@ sys.exit(run(sys.argv[1:]))
 
 def in_a_process(folder: Path, seed: int, arguments: list[str]) -> str:
     """Run the command in a process of its own, and return what it said."""
-    source = Path(document.__file__).parents[2]
+    source = Path(planning.__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *arguments],
         cwd=folder,
@@ -223,6 +221,7 @@ def test_an_explainer_that_keeps_what_it_computed_is_the_same_in_the_next_proces
         "mine = Mine()\n"
     )
     first = checked()
+    forget()
     assert fresh(first, checked()) == set(), "prints are taken before anything is called"
 
 

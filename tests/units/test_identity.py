@@ -14,6 +14,7 @@ import importlib
 import logging
 import os
 import re
+import runpy
 import sys
 import threading
 import types  # noqa: F401 - in a text
@@ -308,18 +309,18 @@ def nested(depth: int) -> list[Any]:
     return found
 
 
+class Endless(collections.deque[Any]):
+    """Says of itself that it holds another one."""
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return list, (), Endless()
+
+
 def test_depth_is_no_matter_until_it_has_no_end() -> None:
-    assert print_of(nested(5_000)) != print_of(nested(5_001))
-
-    class Endless:
-        def __reduce_ex__(self, protocol: Any) -> Any:
-            return (Endless, (), Endless())
-
-    class Ended(collections.deque[Any]):
-        __reduce_ex__ = Endless.__reduce_ex__
-
-    assert "without an end" in str(unidentified(nested(30_000)))
-    assert can_be_identified(Ended())
+    assert print_of(nested(3_000)) != print_of(nested(3_001))
+    for endless in (nested(11_000), Endless()):
+        assert "without an end" in str(unidentified(endless))
+        assert len(str(unidentified(endless))) < 1_000
 
 
 class Odd:
@@ -480,6 +481,30 @@ def test_a_module_counts_alike_before_and_after_a_late_import(folder: Path) -> N
         sys.path.remove(str(folder))
     assert "late" in sys.modules
     assert print_of(explain) == before
+
+
+def test_a_file_counts_alike_whether_it_is_run_imported_or_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    before = print_of(loaded(folder))
+    forget()
+    assert print_of(importlib.import_module("explainers").explain) == before
+    forget()
+    run = runpy.run_path(str(folder / "explainers.py"), run_name="__main__")
+    assert print_of(run["explain"]) == before
+
+
+def test_a_file_of_the_users_with_the_name_of_a_module_of_pythons_is_the_users(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "near.py").write_text("import this\ndef by(x): return this.times(x)\n")
+    (folder / "this.py").write_text("def times(x): return x\n")
+    monkeypatch.delitem(sys.modules, "this", raising=False)
+    before = print_of(loaded(folder))
+    monkeypatch.delitem(sys.modules, "this")
+    (folder / "this.py").write_text("def times(x): return 2 * x\n")
+    assert print_of(loaded(folder)) != before
 
 
 @pytest.fixture
@@ -721,6 +746,48 @@ def test_a_living_thing_is_refused_with_its_path_and_what_to_do(living: Any) -> 
         assert "rerun" in text
         assert unidentified(thing) == text
         assert not can_be_identified(thing)
+
+
+def in_an_array(held: Any) -> Any:
+    array = np.empty(2, dtype=object)
+    array[0] = held
+    return array
+
+
+def anything() -> st.SearchStrategy[Any]:
+    """Things of all kinds inside each other, living and odd ones among them."""
+    kinds = [
+        *LIVING.values(),
+        object,
+        Odd,
+        lambda: Holding(odd=Odder.__new__(Odder)),
+        chain,
+        lambda: LOG,
+    ]
+    leaves = st.sampled_from(kinds[1:]).map(lambda kind: kind()) | st.integers()
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+            | inner.map(lambda held: Holding(held=held))
+            | inner.map(closing_over)
+            | inner.map(lambda held: functools.partial(scaled, held))
+            | inner.map(in_an_array)
+        ),
+        max_leaves=6,
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(anything())
+def test_anything_has_a_print_or_is_refused_in_one_sentence(thing: Any) -> None:
+    why = unidentified(thing)
+    if why is None:
+        assert print_of(thing) == print_of(thing)
+    else:
+        assert why.startswith("expected ")
+        assert not re.search(r"0x[0-9a-f]{6}|\n", why)
 
 
 def test_an_explainer_with_a_logger_or_under_a_lock_of_its_file_is_not_refused() -> None:

@@ -83,6 +83,7 @@ def _base(run: Run, check: Check) -> str:
     return digest(
         {
             "fingerprint": run.network.fingerprint,
+            "code": run.prints.network,
             "check": print_of(dict(check.fingerprint())),
             "seed": run.spec.seed,
             "partners": run.spec.partners,

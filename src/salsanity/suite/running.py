@@ -115,7 +115,7 @@ def run_checks(
             request.spec,
             store,
             old,
-            prints,
+            prints.with_network(network.module),
             request.methods is not None,
             request.labels,
             request.optional,

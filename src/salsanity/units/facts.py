@@ -178,7 +178,7 @@ def _text(value: Any) -> Facts:
 def _instance(value: object) -> Facts:
     """An object: ours by fields, a library's by what it would pickle, the user's by all that it holds."""
     kind = type(value)
-    if any(module_of_class(k).top.lstrip("_") in _LIVE for k in bases_of(kind)):
+    if any(map(_is_live, bases_of(kind))):
         raise Unidentified(f"a {called(kind)}, which lives in one process")
     home = module_of_class(kind).home
     if home is Home.OWN and is_dataclass(kind):
@@ -188,6 +188,11 @@ def _instance(value: object) -> Facts:
     if home in (Home.PYTHON, Home.LIBRARY) and not issubclass(kind, _CONTAINERS):
         return (yield from _pickled(value))
     return (yield from _whole(value))
+
+
+def _is_live(kind: type) -> bool:
+    module = module_of_class(kind)
+    return module.home is Home.PYTHON and module.top.lstrip("_") in _LIVE
 
 
 def _whole(value: object) -> Facts:

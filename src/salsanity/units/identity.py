@@ -15,6 +15,8 @@ from enum import Enum
 from types import FunctionType, MappingProxyType, MethodType
 from typing import Any, Final, final
 
+from torch import nn
+
 from salsanity.errors import UsageError
 from salsanity.records import digest
 from salsanity.units.facts import HOOK, facts_of
@@ -30,7 +32,7 @@ from salsanity.units.origins import (
 )
 from salsanity.units.parts import Code, Facts, Part, Unidentified, attributes_of, called, plain
 
-_DEEPEST: Final = 20_000
+_DEEPEST: Final = 10_000
 """Parts inside each other; what goes deeper has no end, such as a proxy that hands out another one."""
 
 
@@ -46,9 +48,9 @@ def print_of(*values: object) -> str:
     salsanity's own by names and fields alone, Python not at all. What is read while code runs (files, variables of the
     environment) does not count unless something holds it.
 
-    An object with a method `__salsanity_print__()` is told apart by its class and the JSON value which that returns, in
-    place of what it holds. Raises `UsageError` for anything that another process could not recognise: files, generators,
-    locks, threads, objects of C without a state.
+    An object with a method `__salsanity_print__()` (a function: with an attribute of that name) is told apart by its code and
+    the JSON value which that returns, in place of what it holds. Raises `UsageError` for anything that another process could
+    not recognise: files, generators, locks, threads, objects of C without a state.
     """
     walk = _Walk()
     parts = [walk.digest_of(Part(_title(value), value)) for value in values]
@@ -90,6 +92,8 @@ class Prints:
 
     methods: Mapping[str, str]
     similarities: Mapping[str, str]
+    network: str = ""
+    """The code of the user's that the network runs."""
 
     @classmethod
     def of(
@@ -100,6 +104,10 @@ class Prints:
             {m.name: method_print(m, rerun=rerun) for m in methods},
             {s.name: similarity_print(s, rerun=rerun) for s in similarities},
         )
+
+    def with_network(self, network: nn.Module) -> Prints:
+        """Return the prints with that of a network's code."""
+        return replace(self, network=code_print(network))
 
 
 def method_print(method: Any, *, rerun: bool = False) -> str:
@@ -126,6 +134,17 @@ def draw_print(draw: Any, *, rerun: bool = False) -> str:
     if _is_ours_and_plain(draw):
         return str(draw.name)
     return f"{draw.name} {_print_or_new(draw, rerun=rerun)}"
+
+
+def code_print(network: nn.Module) -> str:
+    """Return the print of the code of the user's that a network runs: its own classes, and what they import.
+
+    Weights and structure have a fingerprint of their own; classes of libraries are told apart by it and by the versions
+    in spec.json.
+    """
+    kinds = {called(type(part)): type(part) for part in network.modules()}
+    own = [kind for _, kind in sorted(kinds.items()) if module_of_class(kind).home is Home.USER]
+    return print_of(*own)
 
 
 def key_of(name: str, facts: str | Sequence[str]) -> str:
@@ -211,26 +230,24 @@ class _Walk:
         """Digest a value; `UsageError` with the path from its `step` where it cannot be identified."""
         levels, places = [self._level(part, None)], {id(part.value): 0}
         answer: str | None = None
-        error: UsageError | None = None
         while levels:
+            facts = levels[-1].facts
             try:
-                asked = _next(levels[-1], answer, error)
-                answer, error = self._known(asked, levels, places), None
-            except StopIteration as end:
-                answer, error = digest(end.value), None
-            except Exception as raised:  # noqa: BLE001 - whatever an odd object does, it is one sentence
-                answer, error = _live(levels[-1].part), _refusal(levels, raised)
-                error = None if levels[-1].part.lenient else error
-            else:
+                asked = next(facts) if answer is None else facts.send(answer)
+                answer = self._known(asked, levels, places)
                 if answer is None:
                     places[id(asked.value)] = len(levels)
                     levels.append(self._level(asked, levels[-1]))
                 continue
+            except StopIteration as end:
+                answer = digest(end.value)
+            except Exception as error:
+                if not levels[-1].part.lenient:
+                    raise _refusal(levels, error) from error
+                answer = f"live {called(type(levels[-1].part.value))}"
             done = levels.pop()
             del places[id(done.part.value)]
-            done.finished[id(done.part.value)] = (done.part.value, str(answer))
-        if error:
-            raise error
+            done.finished[id(done.part.value)] = (done.part.value, answer)
         return str(answer)
 
     def _level(self, part: Part, above: _Level | None) -> _Level:
@@ -292,13 +309,6 @@ class _Walk:
         return [module.label, text, sorted(others)]
 
 
-def _next(level: _Level, answer: str | None, error: UsageError | None) -> Part:
-    """Hand a level the digest that it waits for, or why there is none; return the part that it asks for next."""
-    if error is not None:
-        return level.facts.throw(error)
-    return next(level.facts) if answer is None else level.facts.send(answer)
-
-
 def _next_to(module: Module) -> Iterator[Module]:
     said = module.said()
     yield from around(module)
@@ -306,13 +316,7 @@ def _next_to(module: Module) -> Iterator[Module]:
     yield from imported_by(module, said.imports if said else ())
 
 
-def _live(part: Part) -> str:
-    return f"live {called(type(part.value))}"
-
-
 def _refusal(levels: Sequence[_Level], error: Exception) -> UsageError:
-    if isinstance(error, UsageError):
-        return error
     what = str(error)
     if not isinstance(error, Unidentified):
         kind = called(type(levels[-1].part.value))

@@ -68,12 +68,7 @@ class Module:
     @property
     def home(self) -> Home:
         """Whose it is."""
-        if self.top == OWN:
-            return Home.OWN
-        if _is_python(self.top, self.file):
-            return Home.PYTHON
-        installed = self.file is not None and _INSTALLED & {*Path(self.file).parts}
-        return Home.LIBRARY if installed and release(self.top) else Home.USER
+        return _home(self.top, self.file)
 
     def content(self) -> bytes | None:
         """Read the file now, or what its loader holds; None where there is none."""
@@ -99,6 +94,16 @@ class Module:
         return said.codes.get(code) if said is not None else None
 
 
+@cache
+def _home(top: str, file: str | None) -> Home:
+    if top == OWN:
+        return Home.OWN
+    if _is_python(top, file):
+        return Home.PYTHON
+    installed = file is not None and _INSTALLED & {*Path(file).parts}
+    return Home.LIBRARY if installed and release(top) else Home.USER
+
+
 def _is_python(top: str, file: str | None) -> bool:
     """A file of the user's may bear the name of a module of Python's, so that the file decides."""
     if file is None or file.startswith("<"):
@@ -109,7 +114,8 @@ def _is_python(top: str, file: str | None) -> bool:
 
 @cache
 def _python_folders() -> tuple[str, ...]:
-    return tuple({sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")})
+    known = {sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib")}
+    return (*known, str(Path(warnings.__file__).parent))
 
 
 @cache
@@ -118,8 +124,15 @@ def release(top: str) -> str | None:
 
     Kept: what this process has loaded stays as it was, whatever is installed meanwhile.
     """
-    names = sorted(set(_distributions().get(top, ())))
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names) or None
+    names = sorted({name for name in _distributions().get(top, ()) if name})
+    return ", ".join(f"{name} {_version(name)}" for name in names) or None
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of no known version"
 
 
 @cache
@@ -183,11 +196,12 @@ def said_by(content: bytes) -> Said | None:
     places: dict[CodeType, int] = {}
     for place, part in enumerate(_codes(code)):
         places.setdefault(part, place)
-    return Said(frozenset(_imports(tree)), places, _constants(tree))
+    nodes = [*ast.walk(tree)]
+    return Said(frozenset(_imports(nodes)), places, _constants(tree, nodes))
 
 
-def _imports(tree: ast.AST) -> Iterator[Import]:
-    for node in ast.walk(tree):
+def _imports(nodes: Iterable[ast.AST]) -> Iterator[Import]:
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (Import(0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -210,12 +224,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(constant)
 
 
-def _constants(tree: ast.Module) -> dict[str, Any]:
+def _constants(tree: ast.Module, nodes: Iterable[ast.AST]) -> dict[str, Any]:
     """Numbers and texts that a module gives to a name, once, outside of everything."""
     stored = Counter(
-        node.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+        node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     )
     found: dict[str, Any] = {}
     for node in tree.body:
@@ -307,7 +319,8 @@ def _absolute(module: Module, entry: Import) -> str:
     if entry.level == 0:
         return entry.module
     package = module.package.split(".")
-    return ".".join(filter(None, [*package[: len(package) - entry.level + 1], entry.module]))
+    above = package[: max(0, len(package) - entry.level + 1)]
+    return ".".join(filter(None, [*above, entry.module]))
 
 
 def _along(dotted: str, origin: Module) -> Iterator[Module]:
