@@ -31,9 +31,7 @@ class Writer:
         if top is None:
             silent = Outcome.UNINFORMATIVE
             return [Verdict(record.name, method, None, None, silent, NO_SCORES, init=record.init)]
-        scope = f"; {record.words.scope}" if record.words.scope else ""
-        spoken = replace(top, reason=top.reason + scope)
-        first = replace(self.verdict(spoken), view=None, similarity=None)
+        first = replace(self.verdict(top), view=None, similarity=None)
         return [first, *map(self.verdict, decisions)]
 
     def verdict(self, decision: Decision) -> Verdict:
