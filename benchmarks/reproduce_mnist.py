@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 
 import salsanity
+from salsanity.checks.label_networks import Training, labelled, trained
 from salsanity.data.sources import open_data
 from salsanity.models.reference import cnn, mlp
-from salsanity.suite.networks import Training, labelled, trained
 from salsanity.suite.terminal import TerminalNarrator, terminal
 from salsanity.training.settings import TrainingSettings
 

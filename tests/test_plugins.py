@@ -11,7 +11,7 @@ import torch
 
 from networks import chain, images
 from salsanity import registry
-from salsanity.checks.spec import CheckSpec
+from salsanity.checks.cascade import Cascade
 from salsanity.errors import ModelError, SalsanityError, SpecError, UsageError
 from salsanity.executors.named import executor
 from salsanity.executors.serial import SerialExecutor
@@ -52,9 +52,9 @@ class Zeros:
                 for layer, tensors in network.trained.items()}
 
 class Here:
-    def run(self, work, units):
+    def run(self, job, lots, *, tick=None):
         RUNS.append(1)
-        yield from SerialExecutor().run(work, units)
+        yield from SerialExecutor().run(job, lots, tick=tick)
 
 def raises(network, seed):
     raise RuntimeError("no numbers left")
@@ -110,7 +110,7 @@ def test_a_similarity_is_found_by_name(install: Install) -> None:
 
 def test_a_draw_goes_under_the_name_that_was_asked(install: Install) -> None:
     install("extra", {"salsanity.draws": "wild = MODULE:Zeros"})
-    assert CheckSpec(init="wild").init == "wild"
+    assert Cascade(init="wild").init == "wild"
     draw = registry.draw("wild")
     assert draw.name == "wild"
     network = prepare(chain(), images())
@@ -212,7 +212,7 @@ def test_a_draw_that_goes_wrong_is_named(tmp_path: Path, function: str, words: s
 @pytest.mark.parametrize("init", ["modul", "", 3])
 def test_an_unknown_initialiser_is_refused_at_once(init: object) -> None:
     with pytest.raises(SpecError, match="init"):
-        CheckSpec(init=init)  # type: ignore[arg-type]
+        Cascade(init=init)  # type: ignore[arg-type]
 
 
 def test_executors_by_name() -> None:

@@ -9,13 +9,13 @@ import salsanity
 
 def test_all_is_what_it_was() -> None:
     assert salsanity.__all__ == [
-        "CheckSpec",
         "DataError",
         "FailuresFound",
         "MethodError",
         "ModelError",
         "Outcome",
         "Result",
+        "RunSpec",
         "SalsanityError",
         "SimilarityError",
         "SpecError",
@@ -25,6 +25,7 @@ def test_all_is_what_it_was() -> None:
         "__version__",
         "data_randomization_test",
         "model_randomization_test",
+        "run",
     ]
 
 

@@ -157,6 +157,41 @@ def test_what_is_inconclusive_fails_unless_it_is_allowed(tmp_path: Path) -> None
     assert "test_open" not in kept
 
 
+MINE = """
+from dataclasses import dataclass
+from salsanity.checks.frame import State
+from salsanity.records import Line, Outcome, Words
+
+@dataclass(frozen=True)
+class Same:
+    \"\"\"Nothing is changed.\"\"\"
+
+    name = "same"
+    words = Words("Nothing changed", "Does it notice?", "its maps notice nothing", "its maps changed")
+    lines = (Line("same", "same", 0.5, "when nothing is changed"),)
+    controls = {"edge": Outcome.FAIL}
+
+    def changed(self, ground, chunk, draw):
+        return [State("same")]
+"""
+
+
+def test_checks_are_chosen_by_name_and_a_check_of_ones_own_speaks_its_words(tmp_path: Path) -> None:
+    body = (
+        f"def test_mine(salsanity_check, model, images):\n    {ASK}, checks=['mine.py:Same'])\n"
+        "@pytest.mark.salsanity(checks='shift')\n"
+        f"def test_shift(salsanity_check, model, images):\n    assert {ASK}).spec['check'] == 'shift'\n"
+        f"def test_draws(salsanity_check, model, images):\n    {ASK}, checks='shift', draws=2)\n"
+    )
+    repository(tmp_path, {"test_one.py": body})
+    (tmp_path / "mine.py").write_text(MINE)
+    out = pytest_in(tmp_path, "-v", code=1)
+    assert "test_mine FAILED" in out
+    assert "explain FAILed: its maps notice nothing" in joined(out)
+    assert "test_shift PASSED" in out
+    assert "'draws' is no option of the check shift; leave it out" in joined(out)
+
+
 @pytest.mark.parametrize("arguments", [["--collect-only"], []])
 def test_without_the_fixture_nothing_is_loaded(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "conftest.py").write_text(CONFTEST)

@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from subject import Row, images, resnet18, seconds
 
-from salsanity.checks.explain import Wanted, explain
-from salsanity.checks.intervention import REFERENCE_STREAM, Instruments
-from salsanity.checks.prepare import find_spatial_layer
-from salsanity.checks.spec import CheckSpec
+from salsanity.checks.frame import REFERENCE_STREAM
 from salsanity.methods import Baselines, Method
 from salsanity.models.network import prepare
 from salsanity.passes.schedule import State
 from salsanity.suite.asking import methods_of
+from salsanity.units.admit import find_spatial_layer
+from salsanity.units.explain import Wanted, explain
+from salsanity.units.spec import RunSpec
+from salsanity.units.tools import Instruments
 
 EFFORT = 5
 """Samples and steps."""
@@ -28,7 +29,7 @@ def once(folder: Path) -> Row:
     """Count and time the passes of all methods on one image of one state, together and one by one."""
     network = prepare(resnet18(folder), images(1), blocks="layer")
     cpu = torch.device("cpu")
-    methods = methods_of(None, CheckSpec(samples=EFFORT, steps=EFFORT), cpu)
+    methods = methods_of(None, RunSpec(samples=EFFORT, steps=EFFORT), cpu)
     layer, why = find_spatial_layer(network)
     x, target, ids = images(1), torch.zeros(1, dtype=torch.long), ("image",)
     tools = Instruments(network, methods, (), 0, 8, Baselines(0, x), layer, why)

@@ -11,9 +11,6 @@ from subject import Row, images, in_turns, resnet18, seconds
 from torch import Tensor, nn
 
 from salsanity import registry
-from salsanity.checks.compare import compare, prepare
-from salsanity.checks.explain import Explained
-from salsanity.checks.speed import measured_speed
 from salsanity.methods import Baselines
 from salsanity.models.network import Network
 from salsanity.models.network import prepare as copied
@@ -22,6 +19,9 @@ from salsanity.passes.run import Batch, Setting, run
 from salsanity.passes.schedule import Demand, State
 from salsanity.randomizers.draw import ModuleInit
 from salsanity.randomizers.stages import stages_of, weights_at
+from salsanity.units.compare import compare, prepare
+from salsanity.units.explain import Explained
+from salsanity.units.speed import measured_speed
 
 BATCHES = (8, 16, 32)
 COUNT = 8
@@ -126,7 +126,7 @@ def similarities(one_pass: float, *, rounds: int = 5, count: int = 8) -> Row:
     maps = {"gradient": Explained(images(count), (None,) * count)}
     three = [registry.similarity(name) for name in ("spearman", "ssim", "hog")]
     named = {similarity.name: similarity for similarity in three}
-    others = [(i + 1) % count for i in range(count)]
+    others = [((i + 1) % count,) for i in range(count)]
 
     def job() -> object:
         found = prepare(maps, three)

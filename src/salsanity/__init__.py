@@ -9,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from salsanity.checks.spec import CheckSpec
     from salsanity.errors import (
         DataError,
         FailuresFound,
@@ -23,19 +22,20 @@ if TYPE_CHECKING:
         UsageError,
     )
     from salsanity.records import Outcome
-    from salsanity.suite import data_randomization_test, model_randomization_test
+    from salsanity.suite import data_randomization_test, model_randomization_test, run
     from salsanity.suite.result import Result
+    from salsanity.units.spec import RunSpec
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "CheckSpec": "salsanity.checks.spec",
     "DataError": "salsanity.errors",
     "FailuresFound": "salsanity.errors",
     "MethodError": "salsanity.errors",
     "ModelError": "salsanity.errors",
     "Outcome": "salsanity.records",
     "Result": "salsanity.suite.result",
+    "RunSpec": "salsanity.units.spec",
     "SalsanityError": "salsanity.errors",
     "SimilarityError": "salsanity.errors",
     "SpecError": "salsanity.errors",
@@ -44,16 +44,17 @@ _HOMES = {
     "UsageError": "salsanity.errors",
     "data_randomization_test": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
+    "run": "salsanity.suite",
 }
 
 __all__ = [
-    "CheckSpec",
     "DataError",
     "FailuresFound",
     "MethodError",
     "ModelError",
     "Outcome",
     "Result",
+    "RunSpec",
     "SalsanityError",
     "SimilarityError",
     "SpecError",
@@ -63,6 +64,7 @@ __all__ = [
     "__version__",
     "data_randomization_test",
     "model_randomization_test",
+    "run",
 ]
 
 

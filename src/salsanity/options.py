@@ -1,17 +1,33 @@
 """An option stands once: its name, default, help, range and kind are metadata of a dataclass field.
 
-The command line, `--config`, the table in docs/reference.md and the JSON schema of settings come from there.
+The command line, `--config`, the tables in docs/reference.md and the JSON schema of settings come from there. Annotations
+are read as they are written, so that to know the options of a class nothing has to be loaded that its annotations speak of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Final, final, get_type_hints
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Final, Literal, final
 
 from salsanity.errors import SpecError
 
 _KEY: Final = "salsanity"
+
+Kind = Literal["bool", "int", "float", "text", "texts", "path", "none"]
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    "bool": "bool",
+    "int": "int",
+    "float": "float",
+    "str": "text",
+    "tuple[str, ...]": "texts",
+    "Path": "path",
+    "None": "none",
+    "NoneType": "none",
+}
 
 
 @final
@@ -21,6 +37,8 @@ class Option:
 
     `choices`: the allowed texts. `least`, `most`: the range of a number, both included unless `is_open` (then neither).
     `is_identity`: whether a run in a folder may never change it. `on_command_line`: whether there is a flag for it.
+    `words`: texts with a meaning of their own where others are allowed too; alone in a list, they are no list. `unset`:
+    the text that stands for None. `variable`: the variable of the environment that is read where nothing else is said.
     """
 
     help: str
@@ -30,16 +48,59 @@ class Option:
     is_open: bool = False
     is_identity: bool = True
     on_command_line: bool = True
+    words: tuple[str, ...] = ()
+    unset: str = ""
+    variable: str = ""
 
 
-def option(default: Any, help: str, **facts: Any) -> Any:  # noqa: A002 - the field's standard name
-    """Return a dataclass field with its option's facts; see `Option`."""
+@final
+@dataclass(frozen=True)
+class Described:
+    """An option with its name, its default (`MISSING`: it must be given), and the kinds of values that it takes."""
+
+    name: str
+    default: Any
+    kinds: frozenset[Kind]
+    facts: Option
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is MISSING
+
+    @property
+    def range(self) -> str:
+        """Return `from 1 to 7` or `between 0 and 1`, or nothing."""
+        least, most = self.facts.least, self.facts.most
+        if least is None or most is None:
+            return ""
+        joined = "between {} and {}" if self.facts.is_open else "from {} to {}"
+        return joined.format(_shown(least), _shown(most))
+
+    def takes(self, value: Any) -> bool:
+        """Whether `value` is of a kind that the option takes, one of the choices, and within the range."""
+        if self.facts.choices and value is not None:
+            return value in self.facts.choices
+        return not self.kinds or any(_is_of(value, kind, self.facts) for kind in self.kinds)
+
+
+def option(default: Any, help: str, **facts: Any) -> Any:
+    """Return a dataclass field with its option's facts; see `Option`. Default `MISSING`: it must be given."""
     return field(default=default, metadata={_KEY: Option(help, **facts)})
 
 
+def described(kind: type) -> tuple[Described, ...]:
+    """Return the options of a dataclass in order; fields without metadata are none."""
+    return tuple(
+        Described(f.name, f.default, _kinds_of(f), f.metadata[_KEY])
+        for f in fields(kind)
+        if _KEY in f.metadata
+    )
+
+
 def options_of(kind: type) -> dict[str, Option]:
-    """Return the options of a dataclass by name, in order; fields without metadata are none."""
-    return {f.name: f.metadata[_KEY] for f in fields(kind) if _KEY in f.metadata}
+    """Return the facts of a dataclass's options by name, in order."""
+    return {known.name: known.facts for known in described(kind)}
 
 
 def identity_of(value: Any) -> dict[str, Any]:
@@ -47,52 +108,92 @@ def identity_of(value: Any) -> dict[str, Any]:
     return {n: getattr(value, n) for n, o in options_of(type(value)).items() if o.is_identity}
 
 
-def default_of(kind: type, name: str) -> Any:
-    """Return an option's default; None where it has none."""
-    (found,) = (f for f in fields(kind) if f.name == name)
-    return None if found.default is MISSING else found.default
-
-
 def checked(value: Any) -> None:
     """Refuse values of a dataclass's options that are of another type, outside the range or no choice.
 
     Raises `SpecError` that names the option, what was expected and what came.
     """
-    hints = get_type_hints(type(value))
-    for name, facts in options_of(type(value)).items():
-        _check(name, getattr(value, name), facts, str(hints[name]))
+    for known in described(type(value)):
+        given = getattr(value, known.name)
+        if not known.takes(given):
+            raise SpecError(f"expected {known.name} {_wanted(known)}, got {given!r}")
 
 
 def from_mapping(kind: type, values: Mapping[str, Any]) -> Any:
-    """Build a dataclass of options from a mapping such as a TOML table; unknown keys are errors, lists become tuples."""
-    unknown = sorted(set(values) - set(options_of(kind)))
+    """Build a dataclass of options from a mapping such as a TOML table or what a command line gives.
+
+    Unknown keys are errors, lists become tuples. What the option calls by a word of its own may be given so: `auto` for None.
+    """
+    known = {one.name: one for one in described(kind)}
+    unknown = sorted(set(values) - set(known))
     if unknown:
-        known = ", ".join(sorted(options_of(kind)))
-        raise SpecError(f"unknown key {unknown[0]!r}; expected some of {known}")
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        raise SpecError(f"unknown key {unknown[0]!r}; expected some of {', '.join(sorted(known))}")
+    return kind(**{name: _read(known[name], value) for name, value in values.items()})
 
 
-def _check(name: str, value: Any, facts: Option, hint: str) -> None:
-    if value is None and "None" in hint:
-        return
-    if facts.choices and value not in facts.choices:
-        raise SpecError(f"expected {name} to be one of {', '.join(facts.choices)}, got {value!r}")
-    for kind, is_right, words in _kinds(facts):
-        if _is_of(hint, kind) and not is_right(value):
-            raise SpecError(f"expected {name} as {words}, got {value!r}")
+def _read(known: Described, value: Any) -> Any:
+    value = tuple(value) if isinstance(value, list) else value
+    if isinstance(value, tuple) and len(value) == 1 and value[0] in known.facts.words:
+        return value[0]
+    if isinstance(value, str) and known.facts.unset:
+        return None if value == known.facts.unset else _number(value)
+    if isinstance(value, str) and "path" in known.kinds:
+        return Path(value)
+    return value
 
 
-def _is_of(hint: str, kind: str) -> bool:
-    plain = {part.strip() for part in hint.replace("<class '", "").replace("'>", "").split("|")}
-    texts = {"str", "tuple[str, ...]"}
-    return (plain - {"None"}) <= texts if kind == "text" else kind in plain
+def _number(text: str) -> Any:
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,20}", text) else text
 
 
-def _kinds(facts: Option) -> Iterator[tuple[str, Any, str]]:
-    yield "bool", lambda v: isinstance(v, bool), "true or false"
-    yield "int", lambda v: _is_whole(v) and _is_within(v, facts), f"a whole number{_range(facts)}"
-    yield "float", lambda v: _is_number(v) and _is_within(v, facts), f"a number{_range(facts)}"
-    yield "text", _is_text, "text or texts"
+def _kinds_of(known: Field[Any]) -> frozenset[Kind]:
+    """Read the kinds off an annotation, as text; a text of certain choices is of one kind, whatever its type is called."""
+    written: Any = known.type
+    text = written if isinstance(written, str) else _spelled(written)
+    wrapped = re.fullmatch(r"(?:typing\.)?Optional\[(.*)\]", text)
+    parts = f"{wrapped[1]} | None" if wrapped else text
+    found = {_KINDS[p.strip()] for p in parts.split("|") if p.strip() in _KINDS}
+    return frozenset({*found, "text"} if known.metadata[_KEY].choices else found)
+
+
+def _spelled(written: Any) -> str:
+    return written.__name__ if type(written) is type else str(written).replace("pathlib.", "")
+
+
+def _is_of(value: Any, kind: Kind, facts: Option) -> bool:
+    is_right: Mapping[Kind, bool] = {
+        "none": value is None,
+        "bool": isinstance(value, bool),
+        "int": _is_whole(value) and _is_within(value, facts),
+        "float": _is_number(value) and _is_within(value, facts),
+        "text": isinstance(value, str),
+        "texts": isinstance(value, tuple) and all(isinstance(part, str) for part in value),
+        "path": isinstance(value, str | Path),
+    }
+    return is_right[kind]
+
+
+def _wanted(known: Described) -> str:
+    if known.facts.choices:
+        return f"to be one of {', '.join(known.facts.choices)}"
+    words: Mapping[Kind, str] = {
+        "bool": "true or false",
+        "int": f"a whole number {known.range}".strip(),
+        "float": f"a number {known.range}".strip(),
+        "text": "text",
+        "texts": "texts",
+        "path": "the path of a file or folder",
+    }
+    named = [words[kind] for kind in words if kind in known.kinds]
+    if known.facts.unset:
+        named.insert(0, known.facts.unset)
+    return f"as {either(named)}"
+
+
+def either(words: Iterable[str]) -> str:
+    """Join words to `a, b or c`."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _is_whole(value: Any) -> bool:
@@ -103,19 +204,11 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_text(value: Any) -> bool:
-    values = value if isinstance(value, tuple) else (value,)
-    return all(isinstance(part, str) for part in values)
-
-
 def _is_within(value: float, facts: Option) -> bool:
     above = facts.least is None or (value > facts.least if facts.is_open else value >= facts.least)
     below = facts.most is None or (value < facts.most if facts.is_open else value <= facts.most)
     return above and below
 
 
-def _range(facts: Option) -> str:
-    if facts.least is None or facts.most is None:
-        return ""
-    joined = "between {} and {}" if facts.is_open else "from {} to {}"
-    return " " + joined.format(f"{facts.least:g}", f"{facts.most:g}")
+def _shown(number: float) -> str:
+    return str(number) if isinstance(number, int) else f"{number:g}"

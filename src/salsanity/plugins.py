@@ -12,6 +12,7 @@ from salsanity.errors import SalsanityError, UsageError
 METHODS: Final = "salsanity.methods"
 SIMILARITIES: Final = "salsanity.similarities"
 DRAWS: Final = "salsanity.draws"
+CHECKS: Final = "salsanity.checks"
 EXECUTORS: Final = "salsanity.executors"
 LIBRARIES: Final = "salsanity.libraries"
 

@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini(
         "salsanity_out", "folder of the runs and reports", default="salsanity-runs/pytest"
     )
-    parser.addini("salsanity_draws", "randomised networks per check", default="")
+    parser.addini("salsanity_draws", "draws per check, such as randomised networks", default="")
     parser.addini("salsanity_max_images", "images at most per check", default="")
     parser.addini(
         "salsanity_allow",
@@ -54,21 +54,24 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def salsanity_check(request: pytest.FixtureRequest) -> Callable[..., Result]:
-    """Check that maps depend on what the network learned: `salsanity_check(model, images, explainer, ...)`.
+    """Check what maps depend on: `salsanity_check(model, images, explainer, ...)`.
 
-    `explainer`: a method's name, a callable `(model, inputs, targets) -> maps`, or a list of them. Further keyword arguments
-    are those of `salsanity.model_randomization_test`, and `allow`: outcomes beside PASS that do not fail the test. Returns
-    the `Result`. An answer is remembered until the network, the images, the explainer, their code or the options change.
+    `explainer`: a method's name, a callable `(model, inputs, targets) -> maps`, or a list of them. `checks`: names as in
+    `salsanity checks`, or checks; by default that of what the network learned. Further keyword arguments are those of
+    `salsanity.run`, and `allow`: outcomes beside PASS that do not fail the test. Returns the `Result`. An answer is
+    remembered until the network, the images, the explainer, the checks, their code or the options change.
     """
 
     def check(model: Any, images: Any, explainer: Any, **options: Any) -> Result:
         from salsanity.suite.guard import Question, allowed, answered, complaint
 
-        given = {**_defaults(request), **options}
-        let_through = allowed(given.pop("allow", ()))
-        explainers = explainer if isinstance(explainer, list | tuple) else [explainer]
+        given = {**_marked(request), **options}
+        let_through = allowed(given.pop("allow", request.config.getini("salsanity_allow")))
+        checks = {"checks": _listed(given.pop("checks"))} if "checks" in given else {}
         result = answered(
-            Question(model, images, explainers, given),
+            Question(
+                model, images, _listed(explainer), given, usual=_usual(request.config), **checks
+            ),
             where=_folder(request.config),
             title=request.node.name,
             fresh=request.config.getoption("--salsanity-fresh"),
@@ -81,14 +84,19 @@ def salsanity_check(request: pytest.FixtureRequest) -> Callable[..., Result]:
     return check
 
 
-def _defaults(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """Return what the configuration says, under what the markers say, the closest last."""
-    config = request.config
-    found: dict[str, Any] = {"allow": config.getini("salsanity_allow")}
-    for name in ("draws", "max_images"):
-        value = config.getini(f"salsanity_{name}")
-        if value:
-            found[name] = _whole(f"salsanity_{name}", value)
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+def _usual(config: pytest.Config) -> dict[str, int]:
+    """Return the sizes of a check that the configuration says."""
+    given = {name: config.getini(f"salsanity_{name}") for name in ("draws", "max_images")}
+    return {name: _whole(f"salsanity_{name}", value) for name, value in given.items() if value}
+
+
+def _marked(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return what the markers say, the closest last."""
+    found: dict[str, Any] = {}
     for marker in reversed([*request.node.iter_markers(MARKER)]):
         found |= marker.kwargs
     return found

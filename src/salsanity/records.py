@@ -70,11 +70,15 @@ class UnitKey:
 
 @dataclass(frozen=True)
 class UnitResult:
-    """What computing a unit gave: columns of scores (fields of `Score`), and notes on how it went."""
+    """What computing a unit gave: columns of scores (fields of `Score`), notes on how it went, and pictures.
+
+    `pictures`: image id -> `maps/<method>/<state>` -> array (2, h, w) that keeps both views.
+    """
 
     key: UnitKey
     columns: Mapping[str, Sequence[Any]]
     notes: Mapping[str, Any]
+    pictures: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -141,18 +145,21 @@ class Words:
     use: str = ""
     source: str = ""
     draw: tuple[str, str] = ("draw", "draws")
+    scope: str = ""
+    """What a verdict is limited to, added to every headline; empty: nothing."""
 
 
 @dataclass(frozen=True)
 class CheckRecord:
     """What spec.json says of a check; verdicts and report know of a check only this.
 
-    `lines`: the first is the one after everything. `controls`: what each must come out as here. `stages`: objects with `name`,
-    `index` and whatever the check adds. `states`: names of the states that the gallery shows, the reference first. `draws`: columns of
-    a complete table. `is_course`: whether stages follow each other, so that curves are drawn over them; else bars. `measures`: names
-    of similarities or statistics. `facts`: what stands under "how it was run", by label. `never_pass`: why no method can
-    pass in this run; empty: it can. `test`: `retained` (similarity set between chance and ceiling), `exchange` (p of the randomisation
-    test proper), `statistic` (a statistic of one map, measured) or `cue` (a statistic's rise between two kinds of networks).
+    `lines`: the first is the one after everything. `controls`: what each must come out as here. `stages`: objects with
+    `name`, `index` and whatever the check adds. `states`: names of the states that the gallery shows, the reference
+    first. `draws`: columns of a complete table. `is_course`: whether stages follow each other, so that curves are drawn
+    over them; else bars. `measures`: names of similarities or statistics. `facts`: what stands under "how it was run", by
+    label. `never_pass`: why no method can pass in this run; empty: it can. `test`: `retained` (similarity set between
+    chance and ceiling), `exchange` (p of the randomisation test proper), `statistic` (a statistic of one map, measured)
+    or `cue` (a statistic's rise between two kinds of networks).
     """
 
     name: str
@@ -168,6 +175,8 @@ class CheckRecord:
     facts: Mapping[str, str] = field(default_factory=dict)
     never_pass: str = ""
     test: str = "retained"
+    is_fixed: bool = False
+    """Whether the one column is all that there is, and no sample: intervals then speak of images alone."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the check was asked with, as JSON values: a run in the same folder may differ only where the check says so."""
 

@@ -6,8 +6,6 @@ A method is named as `gradient`, `smoothgrad(samples=20)`, `captum:Occlusion(sli
 
 from __future__ import annotations
 
-import ast
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
@@ -31,14 +29,12 @@ from salsanity.methods import (
     SmoothGradSquared,
     VarGrad,
 )
-from salsanity.models.load import load_symbol
 from salsanity.passes.request import Baseline
 from salsanity.plugins import DRAWS, LIBRARIES, METHODS, SIMILARITIES, Plugin, plugin, plugin_names
 from salsanity.randomizers.brought import BroughtDraw
 from salsanity.randomizers.draw import INITIALISERS, Draw
 from salsanity.similarity import HOG, SSIM, Cosine, Pearson, Similarity, Spearman
-
-MAX_SPEC_LENGTH: Final = 2000
+from salsanity.symbols import Call, load_symbol, parse_call
 
 
 @dataclass(frozen=True)
@@ -91,44 +87,6 @@ DEFAULT_SIMILARITIES: Final = ("spearman", "ssim", "hog")
 DEFAULT_METHODS: Final = tuple(
     name for name in BUILT_IN_METHODS if name != "integrated_gradients_smoothgrad"
 )
-
-
-@dataclass(frozen=True)
-class Call:
-    """A parsed name with arguments: `library:Target(key=literal, ...)`."""
-
-    target: str
-    arguments: Mapping[str, Any]
-
-
-def parse_call(text: str) -> Call:
-    """Parse `target` or `target(key=literal, ...)`; raise `UsageError` for anything else."""
-    text = text.strip()
-    match = re.fullmatch(
-        r"(?P<target>[^()\s][^()]*?)\s*(?:\((?P<arguments>.*)\))?", text, re.DOTALL
-    )
-    if match is None or len(text) > MAX_SPEC_LENGTH:
-        raise UsageError(
-            f"expected a name such as gradient or smoothgrad(samples=20), got {text[:80]!r}"
-        )
-    return Call(match["target"], _literals(match["arguments"] or "", text))
-
-
-def _literals(arguments: str, text: str) -> dict[str, Any]:
-    try:
-        tree = ast.parse(f"f({arguments}\n)", mode="eval").body
-        if not isinstance(tree, ast.Call) or tree.args or not isinstance(tree.func, ast.Name):
-            raise ValueError("only key=value arguments are allowed")
-        if any(keyword.arg is None for keyword in tree.keywords):
-            raise ValueError("** is not allowed")
-        if len({keyword.arg for keyword in tree.keywords}) < len(tree.keywords):
-            raise ValueError("an argument is given twice")
-        return {str(k.arg): ast.literal_eval(k.value) for k in tree.keywords}
-    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
-        raise UsageError(
-            f"expected arguments as key=literal, e.g. smoothgrad(samples=20), got {text[:120]!r} "
-            f"({' '.join(str(error).split())[:120]})"
-        ) from None
 
 
 def method(spec: str | Method | Callable[..., Any], *, effort: Effort = Effort()) -> Method:

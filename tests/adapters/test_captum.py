@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from salsanity import registry
 from salsanity.adapters import captum as adapter
 from salsanity.errors import MethodError
-from salsanity.passes.foreign import own_random_state
+from salsanity.models.random_state import random_state
 from salsanity.seeds import seed_for
 
 Direct = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -114,7 +114,7 @@ def directly(name: str, model: nn.Module) -> Tensor:
     rows = []
     for i, image in enumerate(IDS):
         seed = seed_for(0, "foreign", registry.canonical(spec_of(name)), 0, image)
-        with own_random_state(seed), warnings.catch_warnings():
+        with random_state(seed), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rows.append(CASES[name][1](model, X[i : i + 1].clone(), TARGETS[i : i + 1]).detach())
     found = torch.cat(rows)

@@ -30,7 +30,7 @@ from salsanity import registry
 from salsanity.adapters import grad_cam as adapter
 from salsanity.adapters.library import imported
 from salsanity.errors import MethodError
-from salsanity.passes.foreign import own_random_state
+from salsanity.models.random_state import random_state
 from salsanity.seeds import seed_for
 
 
@@ -63,7 +63,7 @@ def directly(name: str, model: nn.Module, row: int) -> np.ndarray:
         else {"targets": [lib.utils.model_targets.ClassifierOutputTarget(target)]}
     )
     seed = seed_for(0, "foreign", registry.canonical(SPECS[name]), 0, IDS[row])
-    with own_random_state(seed), contextlib.redirect_stderr(io.StringIO()):
+    with random_state(seed), contextlib.redirect_stderr(io.StringIO()):
         return np.asarray(explainer(X[row : row + 1].clone().requires_grad_(), **wanted))[0]
 
 

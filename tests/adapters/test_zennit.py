@@ -26,7 +26,7 @@ from salsanity import registry
 from salsanity.adapters import zennit as adapter
 from salsanity.adapters.library import imported
 from salsanity.errors import MethodError
-from salsanity.passes.foreign import own_random_state
+from salsanity.models.random_state import random_state
 from salsanity.seeds import seed_for
 
 
@@ -95,7 +95,7 @@ def directly(spec: str, model: nn.Module) -> Tensor:
         composite = COMPOSITES[title](x) if title else None
         attributor = getattr(part("attribution"), kind)(model, composite, **arguments)
         seed = seed_for(0, "foreign", registry.canonical(spec), 0, image)
-        with own_random_state(seed), attributor:
+        with random_state(seed), attributor:
             rows.append(attributor(x, one_hot(TARGETS[i : i + 1]))[1].detach())
     return torch.cat(rows)
 

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 from salsanity.cli.app import run
-from salsanity.cli.check import _spec
 from salsanity.cli.values import numbers, split_outside_brackets
 from salsanity.errors import UsageError
 from salsanity.models.reference import cnn
@@ -83,6 +82,8 @@ def test_verdicts_are_written_as_junit_xml(weights: Path, tmp_path: Path) -> Non
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--draws", "x"], "draws"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--mean", "a,b"], "--mean"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--preset", "p"], "preset"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--check", "x"], "'x'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--check", "labels"], "of its own"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--config", "{broken}"], "broken"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{empty}"], "--junit"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{broken}/x"], "--junit"),
@@ -120,6 +121,24 @@ def test_labels_want_other_images_to_test_on(
 ) -> None:
     assert run(["labels", "--model", "reference:cnn", "--data", str(tmp_path)]) == 2
     assert "folders train and test" in " ".join(capfd.readouterr().err.split())
+
+
+def test_labels_take_networks_that_were_trained_elsewhere_and_a_file_of_options(
+    weights: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options = tmp_path / "options.toml"
+    options.write_text(
+        f"method = 'gradient'\nmax_images = 4\ngallery = 0\nthreshold = 0.4\njunit = '{tmp_path / 'junit.xml'}'\n"
+    )
+    out = tmp_path / "run"
+    code = run(["labels", "--model", "reference:cnn", "--data", "digits", "--true", f"{weights},{weights}",
+                "--permuted", str(weights), "--config", str(options), "--json", "--out", str(out)])  # fmt: skip
+    assert {v["check"] for v in json.loads(capfd.readouterr().out)} == {"labels"}
+    assert code == 4  # untrained networks know no labels
+    (record,) = json.loads((out / "spec.json").read_text())["checks"]
+    assert record["lines"][0]["threshold"] == 0.4
+    assert record["draws"] == 2
+    assert ElementTree.parse(tmp_path / "junit.xml").getroot().tag == "testsuites"
 
 
 def test_weights_with_code_in_them_are_refused(
@@ -183,7 +202,7 @@ def test_numbers_are_read_or_refused() -> None:
         numbers("--mean", "1,two")
 
 
-@pytest.mark.parametrize("command", ["methods", "similarities", "models", "data"])
+@pytest.mark.parametrize("command", ["checks", "methods", "similarities", "models", "data"])
 def test_listings(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run([command]) == 0
     assert len(capfd.readouterr().out.splitlines()) >= 5
@@ -202,10 +221,27 @@ def test_help_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize(
-    ("model", "init", "sd"),
-    [("reference:cnn", "truncated_normal", 0.1), ("torchvision:inception_v3", "he", 0.01)],
-)
-def test_the_paper_s_preset_draws_as_its_code_did(model: str, init: str, sd: float) -> None:
-    spec = _spec({}, {}, given_model=model, quick=False, preset="paper")
-    assert (spec.init, spec.init_sd, spec.target, spec.samples) == (init, sd, "own", 50)
+FOLDERS = [
+    Path(__file__).parent.parent / "assets" / name for name in ("check-format-1", "labels-format-1")
+]
+
+
+def test_a_card_of_several_folders_is_written_in_every_form(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = [tmp_path / f"card.{form}" for form in ("html", "csv", "tex")]
+    outs = [word for file in files for word in ("--out", str(file))]
+    assert run(["card", *map(str, FOLDERS), *outs]) == 0
+    assert capfd.readouterr().out.split() == [str(file) for file in files]
+    head = files[1].read_text().splitlines()[0]
+    assert "cascade outcome" in head
+    assert "labels outcome" in head
+
+
+@pytest.mark.parametrize(("out", "words"), [("card.doc", "ends with"), ("", "spec.json")])
+def test_a_card_of_nothing_or_in_no_form_is_refused(
+    out: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(FOLDERS[0]), "--out", str(tmp_path / out)] if out else [str(tmp_path)]
+    assert run(["card", *given]) == 2
+    assert words in " ".join(capfd.readouterr().err.split())

@@ -7,9 +7,7 @@ from pathlib import Path
 import pytest
 
 from salsanity.cli.app import run
-from salsanity.cli.values import configuration
-from salsanity.errors import SpecError
-from salsanity.suite import judging, model_randomization
+from salsanity.suite import judging, running
 from salsanity.suite.terminal import shown
 
 SUBJECT = Path(__file__).resolve().parent.parent / "stress" / "subject.py"
@@ -48,7 +46,7 @@ def test_an_unexpected_error_has_its_traceback_in_the_run_folder(
         raise KeyError("odd")
 
     monkeypatch.setenv("COLUMNS", "500")
-    monkeypatch.setattr(model_randomization, "conclude", fails)
+    monkeypatch.setattr(running, "conclude", fails)
     assert check(tmp_path / "run") == 4
     err = capfd.readouterr().err
     assert "Traceback" not in err
@@ -70,25 +68,6 @@ def test_code_that_exits_is_no_verdict(
 def test_names_that_no_file_can_have(model: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert run(["check", "--model", model, "--data", "digits"]) == 2
     assert "Traceback" not in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "text", ["method = 3", "similarity = [1]", "out = []", "x = " + "[" * 5000]
-)
-def test_files_of_options_of_wrong_types(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "options.toml"
-    path.write_text(text)
-    with pytest.raises(SpecError):
-        configuration(path)
-
-
-def test_an_option_of_the_command_line_in_the_file_is_refused(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "options.toml"
-    path.write_text("model = 'x'")
-    assert check(tmp_path / "run", "--config", str(path)) == 2
-    assert "--model" in capfd.readouterr().err
 
 
 def test_names_cannot_drive_the_terminal() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from salsanity.data.images import Limits, image_id, open_folder, printable
+from salsanity.data.images import Limits, image_id, of_one_size, open_folder, printable
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.errors import DataError
 
@@ -55,6 +55,51 @@ def test_labels_json_has_the_last_word(tmp_path):
     assert [e.label for e in source] == [7, None]
     assert source.class_names == ("x",) * 8
     assert source.ignored == ()
+
+
+def test_names_in_labels_json_that_fit_no_file_are_counted_and_named(tmp_path):
+    for name in ("cat/a.png", "cat/b.png", "dog/a.png"):
+        put(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("x")
+    labels = {"./cat/a.png": 7, "dog\\a.png": 3, **{f"gone{i}.png": 1 for i in range(6)}}
+    (tmp_path / "labels.json").write_text(json.dumps(labels))
+    source = open_folder(tmp_path)
+    assert [example.label for example in source] == [7, 0, 3]
+    assert len(source.unmatched) == 6
+    assert source.numbered == ()
+    ignored, unmatched = source.notes
+    assert "1 entry" in ignored
+    assert "notes.txt" in ignored
+    assert "6 names in labels.json fit no file" in unmatched
+    assert "gone0.png, gone1.png, gone2.png, gone3.png and 2 more; 0 of 3 images" in unmatched
+
+
+def test_labels_that_all_fit_need_no_word(tmp_path):
+    put(tmp_path / "a.png")
+    (tmp_path / "labels.json").write_text('{"a.png": 7}')
+    assert open_folder(tmp_path).notes == ()
+
+
+def test_images_of_several_sizes_are_brought_to_one_and_it_is_said(tmp_path):
+    for number, size in enumerate(((300, 260), (280, 400), (90, 60))):
+        put(tmp_path / f"{number}.png", size=size)
+    (tmp_path / "broken.png").write_bytes(b"broken")
+    source, note = of_one_size(open_folder(tmp_path))
+    assert {tuple(source[i].x.shape) for i in range(3)} == {(3, 224, 224)}
+    assert "several sizes" in note
+    assert "224 x 224" in note
+    small, note = of_one_size(open_folder(tmp_path, preprocessing=Preprocessing(resize=40)))
+    assert {tuple(small[i].x.shape) for i in range(3)} == {(3, 40, 40)}
+
+
+def test_images_of_one_size_or_a_size_that_was_asked_for_stay(tmp_path):
+    put(tmp_path / "a.png")
+    put(tmp_path / "b.png")
+    source = open_folder(tmp_path)
+    assert of_one_size(source) == (source, None)
+    put(tmp_path / "c.png", size=(30, 40))
+    asked = open_folder(tmp_path, preprocessing=Preprocessing(size=4))
+    assert of_one_size(asked) == (asked, None)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from salsanity.data.preprocessing import (
     Preprocessing,
     centre_cropped,
+    preprocessing_from,
     short_sided,
     with_channels,
 )
@@ -110,3 +111,16 @@ def test_images_are_fitted(interpolation):
 def test_what_cannot_be_meant_is_refused(settings):
     with pytest.raises(DataError, match="expected"):
         Preprocessing(**settings)
+
+
+def test_what_is_asked_lies_over_what_is_known():
+    known = {"size": 8, "mean": (0.1,), "std": (0.2,), "colours": "ignored"}
+    assert preprocessing_from() is None
+    assert preprocessing_from(known) == Preprocessing(size=8, mean=(0.1,), std=(0.2,))
+    found = preprocessing_from(known, size=4, mean=[0.5] * 3, std=torch.tensor([1, 2, 3]))
+    assert found == Preprocessing(size=4, mean=(0.5,) * 3, std=(1.0, 2.0, 3.0))
+    assert preprocessing_from(channels=1, resize=9).resize == 9
+    with pytest.raises(DataError, match="one per channel"):
+        preprocessing_from(mean="half")
+    with pytest.raises(DataError, match="as many means"):
+        preprocessing_from(mean=0.5)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from PIL import Image
 
-from salsanity.data.preprocessing import Preprocessing
-from salsanity.data.sources import NAMES, open_data
+from salsanity.data.preprocessing import Preprocessing, preprocessing_from
+from salsanity.data.sources import NAMES, open_data, open_images
 from salsanity.errors import DataError
 
 
@@ -69,10 +69,10 @@ def test_a_function_is_told_the_split(tmp_path):
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ("raise ValueError('no')", "importing .* failed: ValueError: no"),
-        ("def f(", "importing .* failed: SyntaxError"),
-        ("g = 1", "expected a function 'f'"),
-        ("f = 1", "expected a function 'f'"),
+        ("raise ValueError('no')", "Importing .* failed: ValueError: no"),
+        ("def f(", "Importing .* failed: SyntaxError"),
+        ("g = 1", "has no 'f'"),
+        ("f = 1", "expected a function as .*, got int"),
         ("def f(): raise OSError('disk')", "failed: OSError: disk"),
         ("def f(): return 3", "map-style"),
         ("def f(needed): return 3", "failed: TypeError"),
@@ -86,8 +86,14 @@ def test_bad_functions_are_named(tmp_path, code, message):
 
 
 def test_a_missing_file_of_the_users(tmp_path):
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="found none"):
         open_data(f"{tmp_path / 'none.py'}:f")
+
+
+def test_functions_import_their_neighbours_also_late(tmp_path):
+    (tmp_path / "pixels_of_mine.py").write_text("import torch\nX = torch.zeros(3, 1, 4, 4)\n")
+    code = "def f():\n    from pixels_of_mine import X\n    return X"
+    assert len(open_data(f"{write(tmp_path, code)}:f")) == 3
 
 
 def test_importing_leaves_the_path_alone(tmp_path):
@@ -120,3 +126,24 @@ def test_a_near_miss_gets_a_hint():
 def test_an_unknown_split():
     with pytest.raises(DataError, match="train or test, got 'val'"):
         open_data("digits", split="val")
+
+
+def test_python_gets_a_folder_as_the_command_line_does(tmp_path):
+    for number, size in enumerate(((30, 30), (40, 30), (30, 50))):
+        Image.new("RGB", size, "red").save(tmp_path / f"{number}.png")
+    source, notes = open_images(tmp_path)
+    assert {tuple(example.x.shape) for example in source} == {(3, 224, 224)}
+    assert any("several sizes" in note for note in notes)
+    asked = preprocessing_from(size=8, mean=0.5, std=0.5, channels=1)
+    source, notes = open_images(str(tmp_path), preprocessing=asked)
+    assert {tuple(example.x.shape) for example in source} == {(1, 8, 8)}
+    assert notes == ()
+
+
+def test_labels_that_are_not_used_are_told():
+    source, notes = open_images((torch.rand(3, 1, 4, 4), torch.rand(3, 7)), name="mine")
+    assert source[0].label is None
+    assert notes == (
+        "The labels of mine are not used: the labels are real numbers of shape (3, 7), and no class indices.",
+    )
+    assert open_images(torch.rand(3, 1, 4, 4))[1] == ()

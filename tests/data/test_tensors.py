@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from salsanity.data.examples import ImageSource
+from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.data.tensors import (
     DatasetSource,
@@ -116,10 +116,8 @@ def test_items_of_all_usual_kinds(item):
         "text",
         {"text": 1},
         (),
-        (torch.zeros(3, 4, 4), "cat"),
-        (torch.zeros(3, 4, 4), 1.5),
-        (torch.zeros(3, 4, 4), -1),
-        (torch.zeros(3, 4, 4), True),
+        (torch.zeros(3, 4, 4, dtype=torch.int16), 1),
+        {"image": "cat.png", "label": 1},
         torch.full((3, 4, 4), float("nan")),
         torch.zeros(3, 4, 4, dtype=torch.int64),
         np.array(["a"]),
@@ -130,6 +128,105 @@ def test_a_bad_item_is_an_error_of_that_item_alone(item):
     assert source[0].label is None
     with pytest.raises(DataError, match="d/1"):
         source[1]
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        torch.tensor([0, 1, 1]),
+        np.array([0.5, 0.5]),
+        [0, 1],
+        -1,
+        -7,
+        1.5,
+        True,
+        float("nan"),
+        "cat",
+        {"boxes": 1},
+        torch.tensor(True),
+    ],
+    ids=str,
+)
+def test_a_label_that_is_no_class_index_spoils_no_image(label):
+    example = DatasetSource(Items([(PIXELS[0], label)]), name="d")[0]
+    assert torch.equal(example.x, PIXELS[0] / 255)
+    assert example.label is None
+    assert example.why_unlabelled.startswith("its label is")
+
+
+def test_who_needs_labels_learns_why_there_are_none():
+    source = DatasetSource(Items([(PIXELS[0], 1), (PIXELS[1], [0, 1]), PIXELS[2]]), name="d")
+    assert without_label(source, [0]) is None
+    assert without_label(source, [0, 1]) == "d/1: its label is a list, which is no class index"
+    assert without_label(source, [2]) == "d/2: it has no label"
+
+
+@pytest.mark.parametrize(
+    ("label", "index"), [(3.0, 3), (np.float32(2), 2), (torch.tensor([[4.0]]), 4), ("dog", 1)]
+)
+def test_labels_that_can_only_mean_one_class_are_understood(label, index):
+    source = DatasetSource(Items([(PIXELS[0], label)]), class_names=("cat", "dog"))
+    assert source[0].label == index
+
+
+def picture(mode):
+    image = Image.new("RGB", (4, 4), (200, 100, 50))
+    if mode == "LA":
+        image = image.convert("L")
+        image.putalpha(255)
+        return image
+    if mode == "I;16":
+        return Image.fromarray(np.full((4, 4), 65535, np.uint16))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "shape"),
+    [("L", 1), ("LA", 1), ("1", 1), ("I;16", 1), ("P", 3), ("RGB", 3), ("RGBA", 3), ("CMYK", 3)],
+)
+def test_pictures_of_pillow_become_pixels_of_the_unit_interval(mode, shape):
+    example = DatasetSource(Items([picture(mode)]))[0]
+    assert example.x.shape == (shape, 4, 4)
+    assert example.x.dtype == torch.float32
+    assert 0 < example.x.max() <= 1
+    if mode in ("P", "RGB", "RGBA"):
+        wanted = torch.tensor([200, 100, 50]) / 255
+        torch.testing.assert_close(example.x[:, 0, 0], wanted, atol=0.02, rtol=0)
+
+
+def test_pictures_are_preprocessed_like_files():
+    preprocessing = Preprocessing(size=2, resize=2, mean=(0.5,), std=(0.25,))
+    example = DatasetSource(Items([picture("RGB")]), preprocessing=preprocessing)[0]
+    wanted = torch.tensor([200, 100, 50]) / 255
+    torch.testing.assert_close(example.display, wanted[:, None, None].expand(3, 2, 2))
+    torch.testing.assert_close(example.x, (example.display - 0.5) / 0.25)
+
+
+def test_a_mapping_without_a_known_key_but_one_picture():
+    example = DatasetSource(Items([{"jpg": picture("RGB"), "label": 2, "text": "a"}]))[0]
+    assert (example.x.shape, example.label) == ((3, 4, 4), 2)
+
+
+def test_subclasses_and_gradients_are_left_behind():
+    class Meta(torch.Tensor):
+        pass
+
+    x = (PIXELS[0] / 255).requires_grad_()
+    for item in (x, x.detach().as_subclass(Meta)):
+        got = DatasetSource(Items([item]))[0].x
+        assert type(got) is torch.Tensor
+        assert not got.requires_grad
+
+
+def test_random_transforms_are_found_out():
+    steady, random = Items([PIXELS[0]]), Items([PIXELS[0]])
+    check_repeatable(DatasetSource(steady), 0)
+    calls = iter(range(10))
+    random.__class__ = type(
+        "Random", (Items,), {"__getitem__": lambda self, i: PIXELS[0] + next(calls)}
+    )
+    with pytest.raises(DataError, match="random transforms"):
+        check_repeatable(DatasetSource(random, name="d"), 0)
 
 
 def test_a_float_data_set_is_shown_unnormalised():
@@ -147,7 +244,7 @@ def test_a_float_data_set_is_shown_unnormalised():
         (torch.zeros(3, 1, 2, 2, dtype=torch.int64), None),
         (PIXELS, LABELS[:2]),
         (PIXELS, LABELS.float()),
-        (PIXELS, LABELS - 1),
+        (PIXELS, LABELS - 2),
         (PIXELS, LABELS > 0),
     ],
 )
@@ -182,6 +279,74 @@ def test_what_users_have_becomes_a_source():
     assert isinstance(source, ImageSource)
     with pytest.raises(DataError, match="map-style"):
         as_source(iter([1, 2]))
+
+
+BATCHES = {
+    "a list": [PIXELS, LABELS],
+    "a list with more": [PIXELS, LABELS, torch.arange(5)],
+    "a tuple with more": (PIXELS, LABELS, torch.arange(5)),
+    "a mapping": {"pixel_values": PIXELS, "labels": LABELS},
+    "arrays in a mapping": {"image": PIXELS.numpy(), "label": LABELS.numpy()},
+    "one column": (PIXELS, LABELS[:, None]),
+    "real numbers": (PIXELS, LABELS.float()),
+    "one-hot rows": (PIXELS, torch.eye(5, dtype=torch.int64)[LABELS]),
+    "one-hot truth values": [PIXELS, torch.eye(5)[LABELS] > 0],
+    "small numbers": (PIXELS.numpy(), LABELS.numpy().astype("uint16")),
+}
+
+
+@pytest.mark.parametrize("name", BATCHES)
+def test_a_batch_of_a_loader_is_images_and_labels(name):
+    source = as_source(BATCHES[name])
+    assert [example.label for example in source] == LABELS.tolist()
+    assert torch.equal(source[2].x, PIXELS[2] / 255)
+
+
+@pytest.mark.parametrize(
+    ("labels", "why"),
+    [
+        (torch.rand(5, 5), "real numbers of shape"),
+        (torch.ones(5, 5), "shape"),
+        (LABELS - 3, "5 numbers"),
+        (LABELS + 0.5, "5 real numbers"),
+        (LABELS > 1, "5 truth values"),
+        (np.array(["cat"] * 5), "no numbers"),
+        (torch.rand(5, 2, 2), "shape"),
+    ],
+)
+def test_labels_that_are_none_leave_the_images_and_say_why(labels, why):
+    source = as_source((PIXELS, labels))
+    assert [example.label for example in source] == [None] * 5
+    assert why in source.why_unlabelled
+    assert why in without_label(source, [0])
+    assert stack(source, [0, 1])[1] is None
+
+
+def test_some_labels_may_be_unknown():
+    source = as_source((PIXELS, torch.tensor([4, -1, 1, 1, 2])))
+    assert [example.label for example in source] == [4, None, 1, 1, 2]
+    assert stack(source, [0, 2])[1].tolist() == [4, 1]
+    assert stack(source, [0, 1])[1] is None
+
+
+def test_a_list_of_images_is_no_pair():
+    assert len(as_source([PIXELS[0], PIXELS[1]])) == 2
+    assert as_source([PIXELS[0].numpy(), PIXELS[1].numpy()])[1].x.shape == (3, 4, 4)
+    assert as_source([(PIXELS[0], 3), (PIXELS[1], 2)])[1].label == 2
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ({"train": Items([PIXELS[0]]), "test": Items([])}, "test, train; give one of its parts"),
+        ((x for x in PIXELS), r"next\(iter\(data\)\)"),
+        ((PIXELS, LABELS[:3]), "5 labels"),
+        ("photos", "got str"),
+    ],
+)
+def test_what_cannot_be_images_is_said(data, words):
+    with pytest.raises(DataError, match=words):
+        as_source(data)
 
 
 def test_names_are_known_without_loading():

@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from networks import STYLES, Functional, chain, images
 from reference import methods_literal as literal
-from salsanity.checks.explain import Wanted, explain
-from salsanity.checks.prepare import find_spatial_layer
 from salsanity.errors import MethodError
 from salsanity.methods import (
     Baselines,
@@ -33,6 +31,8 @@ from salsanity.passes.points import gaussian, value_range
 from salsanity.passes.run import Setting
 from salsanity.passes.schedule import State
 from salsanity.seeds import seed_for
+from salsanity.units.admit import find_spatial_layer
+from salsanity.units.explain import Wanted, explain
 
 SEED, STREAM = 3, 1
 SAMPLES, STEPS, SD = 5, 7, 0.15

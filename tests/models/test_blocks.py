@@ -8,6 +8,8 @@ from torch import nn
 
 from salsanity.errors import ModelError
 from salsanity.models.network import Network, prepare
+from salsanity.randomizers.draw import ModuleInit
+from salsanity.randomizers.stages import stages_of, weights_at
 
 IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
@@ -185,8 +187,12 @@ class Functional(nn.Module):
         return torch.relu(x.mean(3).flatten(1) @ self.w1) @ self.w2
 
 
-def test_a_network_of_bare_parameters_is_one_block():
-    assert [(b.name, b.layers) for b in prepare(Functional(), IMAGE).blocks] == [("(root)", ("",))]
+def test_matrices_that_one_module_owns_are_blocks_of_their_own():
+    first, second = prepare(Functional(), IMAGE).blocks
+    assert (first.name, first.layers, first.parts) == ("w1", ("",), (("", "w1"),))
+    assert (second.name, second.parts) == ("w2", (("", "w2"),))
+    assert first.holds("", "w1")
+    assert not first.holds("", "w2")
 
 
 def test_every_layer_as_a_block():
@@ -277,3 +283,183 @@ def test_stages_are_opened_and_skips_are_not():
         "stem", "stages.0.blocks.0", "stages.0.blocks.1", "stages.1.downsample",
         "stages.1.blocks.0", "stages.1.blocks.1", "back", "last.0", "last.1", "fc",
     ]  # fmt: skip
+
+
+class Perceptron(nn.Module):
+    """Four layers as attributes: nothing repeats, and no list holds them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.l1, self.l2 = nn.Linear(96, 12), nn.Linear(12, 10)
+        self.l3, self.l4 = nn.Linear(10, 8), nn.Linear(8, 5)
+
+    def forward(self, x):
+        x = torch.relu(self.l2(torch.relu(self.l1(x.mean(3).flatten(1)))))
+        return self.l4(torch.relu(self.l3(x)))
+
+
+class Wrapper(nn.Module):
+    """As Lightning modules hold a network, with a loss weight of their own."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.loss_weight = model, nn.Parameter(torch.ones(5))
+
+    def forward(self, x):
+        return self.model(x)
+
+
+WRAPPED = {
+    "attribute": (Wrapper, "model."),
+    "two attributes": (lambda net: Wrapper(Wrapper(net)), "model.model."),
+    "sequence": (lambda net: nn.Sequential(nn.Identity(), net), "1."),
+    "average": (torch.optim.swa_utils.AveragedModel, "module."),
+    "sequence of one": (nn.Sequential, "0."),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPED)
+@pytest.mark.parametrize("bare", [Perceptron, ResNet, ViT, Inception, Trunk])
+def test_a_wrapper_leaves_the_blocks_as_they_are(wrap, bare):
+    wrapped, prefix = WRAPPED[wrap]
+    network = prepare(wrapped(bare()), IMAGE)
+    assert names(network) == [prefix + name for name in names(prepare(bare(), IMAGE))]
+    check_partition(network)
+
+
+class SameConv(nn.Conv2d):
+    """A convolution that is a subclass and holds a child, its padding (EfficientNet-Lite)."""
+
+    def __init__(self, inside: int, outside: int) -> None:
+        super().__init__(inside, outside, 3)
+        self.pad = nn.ZeroPad2d(1)
+
+    def forward(self, x):
+        return super().forward(self.pad(x))
+
+
+def test_layers_count_whatever_their_class():
+    layers = [nn.Sequential(SameConv(4, 4), nn.ReLU()) for _ in range(4)]
+    model = nn.Sequential(
+        SameConv(3, 4), *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5)
+    )
+    network = prepare(model, IMAGE)
+    assert names(network) == ["0", "1", "2", "3", "4", "7"]
+    assert network.weight_layers == 6
+
+
+class Backbone(nn.Module):
+    """A trained backbone of many attributes below a head: two pieces, one with nearly all layers."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        for i in range(depth):
+            self.backbone.add_module(f"conv{i}", nn.Conv2d(3, 3, 1))
+        self.backbone.forward = self.features
+        self.head = nn.Linear(3, 5)
+
+    def features(self, x):
+        for conv in self.backbone.children():
+            x = torch.relu(conv(x))
+        return x
+
+    def forward(self, x):
+        return self.head(self.backbone(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("depth", "count"), [(2, 3), (3, 4), (23, 24), (24, 13), (39, 20), (60, 16)]
+)
+def test_a_block_with_most_of_the_layers_is_opened_and_grouped_to_about_twenty(depth, count):
+    network = prepare(Backbone(depth), IMAGE)
+    assert len(network.blocks) == count
+    check_partition(network)
+    assert network.weight_layers == depth + 1
+    sizes = [len(block.layers) for block in network.blocks]
+    assert max(sizes) - min(sizes[:-1]) == 0  # equal groups but for the last
+    assert sum(sizes) == depth + 1
+
+
+def test_the_run_of_names_in_a_group():
+    assert names(prepare(Backbone(24), IMAGE))[:2] == [
+        "backbone.conv0-conv1",
+        "backbone.conv2-conv3",
+    ]
+
+
+class Converted(nn.Module):
+    """All matrices and biases in one module that is never called, as converters keep them; some as buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.constants, self.between = nn.Module(), nn.Linear(8, 8)
+        shapes = {"a": (96, 8), "b": (8, 8), "c": (8, 5)}
+        for name, shape in shapes.items():
+            self.constants.register_buffer(name, torch.randn(shape))
+            self.constants.register_buffer(f"{name}_bias", torch.randn(shape[1]))
+
+    def forward(self, x):
+        held = self.constants
+        x = torch.relu(x.mean(3).flatten(1) @ held.a + held.a_bias)
+        x = torch.relu(self.between(x) @ held.b + held.b_bias)
+        return x @ held.c + held.c_bias
+
+
+def test_the_matrices_of_a_converted_network_are_divided_by_their_use():
+    network = prepare(Converted(), IMAGE)
+    assert names(network) == ["constants.a", "between", "constants.b", "constants.c"]
+    assert network.blocks[0].parts == (("constants", "a"), ("constants", "a_bias"))
+    assert [b.holds("constants", "c_bias") for b in network.blocks] == [False, False, False, True]
+    assert network.weight_layers == 4
+
+
+class Recurrent(nn.Module):
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(96, 6, layers, batch_first=True, bidirectional=True)
+        self.head = nn.Linear(12, 5)
+
+    def forward(self, x):
+        return self.head(self.lstm(x.permute(0, 3, 1, 2).flatten(2))[0][:, -1])
+
+
+@pytest.mark.parametrize(("layers", "count"), [(1, 2), (2, 3), (4, 5)])
+def test_the_levels_of_a_recurrent_layer(layers, count):
+    network = prepare(Recurrent(layers), IMAGE)
+    assert network.weight_layers == len(network.blocks) == count
+    check_every_tensor_has_one_block(network)
+
+
+def check_every_tensor_has_one_block(network: Network) -> None:
+    for key in network.trace.uses:
+        assert sum(block.holds(*key) for block in network.blocks) == 1, key
+
+
+def test_every_layer_as_a_block_divides_too():
+    class Three(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.w1, self.w2 = nn.Parameter(torch.randn(96, 8)), nn.Parameter(torch.randn(8, 8))
+            self.w3 = nn.Parameter(torch.randn(8, 5))
+
+        def forward(self, x):
+            return torch.relu(torch.relu(x.mean(3).flatten(1) @ self.w1) @ self.w2) @ self.w3
+
+    network = prepare(Three(), IMAGE, blocks="layer")
+    assert names(network) == ["w1", "w2", "w3"]
+    check_every_tensor_has_one_block(network)
+
+
+def test_named_blocks_do_not_change_how_many_layers_there_are():
+    network = prepare(Perceptron(), IMAGE, blocks=["l1"])
+    assert names(network) == ["l1"]
+    assert network.weight_layers == 4
+
+
+def test_a_stage_takes_its_part_of_a_divided_layer():
+    network = prepare(Functional(), IMAGE)
+    drawn = ModuleInit()(network, 0)
+    top, full = stages_of(network.blocks)
+    assert set(weights_at(network, drawn, top)[""]) == {"w2"}
+    assert set(weights_at(network, drawn, full)[""]) == {"w1", "w2"}

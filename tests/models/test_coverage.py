@@ -138,3 +138,22 @@ def test_frozen_norms_are_randomised_too():
     network = prepare(model, IMAGE)
     assert [b.layers for b in network.blocks] == [("0", "1"), ("3",)]
     assert reasons(rows_of(network, ModuleInit()))["1.weight"] is None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_fake_quantisation_makes_no_stage_of_its_own():
+    model = nn.Sequential(
+        nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU()), nn.Linear(8, 8), nn.Linear(8, 3)
+    )
+    quantisation = torch.ao.quantization
+    model.qconfig = quantisation.get_default_qat_qconfig("x86")
+    prepared = quantisation.prepare_qat(quantisation.add_quant_dequant(model.train()))
+    prepared(IMAGE)
+    network = prepare(prepared.eval(), IMAGE)
+    rows = rows_of(network, ModuleInit())
+    assert [len(block.layers) for block in network.blocks] == [1, 1, 1]
+    assert len(prepare(prepared, IMAGE, blocks="layer").blocks) == 3
+    assert randomised_share(rows) == 1
+    scales = [row for row in rows if row.tensor == "scale"]
+    assert scales
+    assert {row.reason for row in scales} == {"a constant of the architecture, not learned"}

@@ -77,6 +77,17 @@ def test_a_function_of_a_package(file, monkeypatch):
     assert load_symbol("torch.nn:Linear") is nn.Linear
 
 
+def test_a_builder_takes_arguments_that_are_named(file):
+    assert load_model(f"{file}:small(classes=5)").model[3].out_features == 5
+    loaded = load_model(f"{file}:needs(argument='any')", options={})
+    assert loaded.make_model()[3].out_features == 3
+    folder = file.parent / "copy (1)"
+    folder.mkdir()
+    (folder / "net.py").write_text("from torch import nn\ndef build(w=2): return nn.Linear(w, w)\n")
+    assert load_model(f"{folder / 'net.py'}:build").model.in_features == 2
+    assert load_model(f"{folder / 'net.py'}:build(w=3)").model.in_features == 3
+
+
 def test_reference_networks():
     loaded = load_model("reference:mlp", options={"size": 8, "classes": 4})
     assert prepare(loaded.model, torch.rand(1, 1, 8, 8)).classes == 4
@@ -91,7 +102,12 @@ def test_reference_networks():
         ("file.py:", "Expected a model as"),
         ("{folder}/absent.py:small", "Python file at .*absent.py, found none"),
         ("{file}:smal", "has no 'smal'; it has small"),
-        ("{file}:needs", r"needs failed: TypeError.*with no arguments"),
+        (
+            "{file}:needs",
+            r"needs cannot be called with no arguments.*'argument'.*needs\(name=value\)",
+        ),
+        ("{file}:needs(wrong=1)", r"needs cannot be called with wrong"),
+        ("{file}:needs(argument=open)", "arguments as key=literal"),
         ("{file}:other", "return a torch.nn.Module, got dict"),
         ("{file}:WIDTH", "to be a function that returns a network, got 16"),
         ("no_such_package:f", "Importing no_such_package failed: ModuleNotFoundError"),

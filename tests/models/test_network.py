@@ -130,7 +130,15 @@ class Returns(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda z: z, lambda z: (z, z * 2), lambda z: {"logits": z, "loss": None}, Output]
+    "wrap",
+    [
+        lambda z: z,
+        lambda z: (z, z[:, :, None]),
+        lambda z: {"logits": z, "loss": None, "features": z * 2},
+        lambda z: {"out": z, "map": z[:, :, None]},
+        lambda z: (z.sum(), [z]),
+        Output,
+    ],
 )
 def test_unwraps_logits(wrap):
     model = Returns(wrap)
@@ -142,7 +150,7 @@ def test_unwraps_logits(wrap):
     ("wrap", "message"),
     [
         (lambda z: "cat", "returned str"),
-        (lambda z: {"scores": z}, "returned dict"),
+        (lambda z: {"scores": [2, 3]}, "returned dict with scores"),
         (lambda z: z[:, :, None, None], r"returned \(2, 3, 1, 1\)"),
         (lambda z: z.flatten(), r"returned \(6,\)"),
         (lambda z: z[:1], "one row of logits for each of 2 images"),
@@ -243,3 +251,25 @@ def test_what_python_cannot_copy_is_named():
     model.lock = threading.Lock()
     with pytest.raises(ModelError, match=r"Sequential cannot be copied .*lock"):
         prepare(model, EXAMPLE)
+
+
+class TrainsItsNorm(nn.Module):
+    """Puts its batch norm into training mode at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.norm = nn.Linear(64, 3), nn.BatchNorm1d(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.norm.train()
+        return self.norm(self.fc(x.flatten(1)))
+
+
+def test_the_trial_leaves_no_statistics_behind():
+    model = TrainsItsNorm()
+    network = prepare(model, EXAMPLE)
+    assert network.trained["norm"]["running_mean"].tolist() == [0, 0, 0]
+    assert network.module.norm.running_mean.tolist() == [0, 0, 0]
+    assert network.fingerprint == prepare(model, EXAMPLE).fingerprint
+    network.module(EXAMPLE)  # twin: a call does
+    assert network.module.norm.running_mean.tolist() != [0, 0, 0]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 import salsanity
 from networks import chain, images
-from salsanity.checks.explain import Wanted, enlargements, explain
 from salsanity.methods import Baselines, CallableMethod, Inputs
 from salsanity.models.network import Network, prepare
 from salsanity.passes.foreign import ForeignFailure, explained_by
@@ -21,6 +20,7 @@ from salsanity.passes.schedule import State
 from salsanity.report import read_run
 from salsanity.report.provenance import method_settings
 from salsanity.suite import judging
+from salsanity.units.explain import Wanted, enlargements, explain
 
 X = images()
 IDS = ("a", "b", "c")

@@ -9,13 +9,13 @@ import torch
 
 import salsanity
 from networks import chain, images
-from salsanity.checks.speed import precision_error
 from salsanity.errors import UsageError
 from salsanity.models.network import prepare
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.precision import computing_in
 from salsanity.passes.request import Rule
 from salsanity.suite import judging
+from salsanity.units.speed import precision_error
 
 X = images().float()
 TARGETS = torch.tensor([0, 1, 2])

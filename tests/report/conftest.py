@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic_run import Recipe, write_cascade, write_labels
+from synthetic_run import Recipe, write_cascade, write_labels, write_several
 
 FOUR = ("fc2", "fc1", "conv2", "conv1")
 
@@ -38,3 +38,17 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of the data randomisation test."""
     recipe = Recipe(stages=("full",), images=8, gallery=2, side=20)
     return write_labels(tmp_path_factory.mktemp("labels"), recipe)
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three checks, two of which nobody knows."""
+    recipe = Recipe(stages=FOUR, images=8, gallery=2, side=20, hostile=False)
+    return write_several(tmp_path_factory.mktemp("several"), recipe)
+
+
+@pytest.fixture(scope="session")
+def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the cascade as format 1 wrote it."""
+    recipe = Recipe(stages=FOUR, images=8, gallery=1, side=20, hostile=False, format=1)
+    return write_cascade(tmp_path_factory.mktemp("old"), recipe)

@@ -13,6 +13,8 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import save_file
 
+from salsanity.records import CheckRecord, Line, Must, Outcome, Words
+
 SCRIPT = "<script>alert(1)</script>"
 HOSTILE_NAMES = (
     "photo-0001.jpg",
@@ -73,13 +75,15 @@ class Recipe:
     grain: float = 0.0
     """0: smooth maps; 1: white noise, which no image format can compress."""
     seed: int = 0
+    format: int = 2
 
 
 def write_cascade(folder: Path, recipe: Recipe = Recipe()) -> Path:
     """Write a run of the model parameter randomisation test."""
     spec = _spec(recipe)
     _write_common(folder, spec, _cascade_scores(recipe, spec), recipe)
-    _json(folder / "verdicts.json", _cascade_verdicts(recipe))
+    rows = _cascade_verdicts(recipe, spec)
+    _json(folder / "verdicts.json", [_old(row) if recipe.format == 1 else row for row in rows])
     for position in range(min(recipe.gallery, recipe.images)):
         stages = ("trained", *recipe.stages)
         _write_gallery(folder, spec, position, stages, recipe)
@@ -88,9 +92,8 @@ def write_cascade(folder: Path, recipe: Recipe = Recipe()) -> Path:
 
 def write_labels(folder: Path, recipe: Recipe = Recipe(stages=("full",))) -> Path:
     """Write a run of the data randomisation test with two networks of each kind."""
-    spec = _spec(recipe) | {"check": "data_randomization", "order": None, "half": None}
     states = ("true:0", "true:1", "permuted:0", "permuted:1")
-    spec["stages"] = [{"name": s, "index": i, "blocks": []} for i, s in enumerate(states)]
+    spec = _spec(recipe) | {"check": "labels", "checks": [label_record(recipe, states).to_json()]}
     spec["networks"] = [
         {
             "kind": kind,
@@ -103,10 +106,122 @@ def write_labels(folder: Path, recipe: Recipe = Recipe(stages=("full",))) -> Pat
         for seed in (0, 1)
     ]
     _write_common(folder, spec, _label_scores(recipe, spec), recipe)
-    _json(folder / "verdicts.json", _label_verdicts(recipe))
+    _json(folder / "verdicts.json", _label_verdicts(recipe, spec))
     for position in range(min(recipe.gallery, recipe.images)):
         _write_gallery(folder, spec, position, states, recipe)
     return folder
+
+
+def write_several(folder: Path, recipe: Recipe = Recipe()) -> Path:
+    """Write a run of three checks: the cascade, another one whose maps must change, and one whose maps must stay."""
+    spec = _spec(recipe)
+    others = [
+        one_stage_record(recipe, "turned", "change"),
+        one_stage_record(recipe, "moved", "stay"),
+    ]
+    spec["checks"] += [record.to_json() for record in others]
+    scores = [_cascade_scores(recipe, spec)]
+    scores += [_one_stage_scores(recipe, spec, record) for record in others]
+    _write_common(folder, spec, pd.concat(scores, ignore_index=True), recipe)
+    rows = _cascade_verdicts(recipe, spec)
+    rows += [row for record in others for row in _one_stage_verdicts(recipe, record)]
+    _json(folder / "verdicts.json", rows)
+    states = ("trained", *recipe.stages, *(record.states[1] for record in others))
+    for position in range(min(recipe.gallery, recipe.images)):
+        _write_gallery(folder, spec, position, states, recipe)
+    return folder
+
+
+CASCADE_WORDS = Words(
+    title="Model parameter randomisation test",
+    question="Would these saliency maps look different if the network had forgotten all it learned?",
+    caught="its maps hardly depend on what the network learned",
+    uncaught="was not caught",
+    use="debugging a network",
+    source="Adebayo et al. 2018",
+)
+LABEL_WORDS = Words(
+    title="Data randomisation test",
+    question="Would these saliency maps look different if the labels had meant nothing?",
+    caught="its maps hardly depend on what the labels mean",
+    uncaught="was not caught",
+    draw=("pair of networks", "pairs of networks"),
+)
+
+
+def cascade_record(recipe: Recipe) -> CheckRecord:
+    """What the cascade says of itself."""
+    half = recipe.stages[math.ceil(len(recipe.stages) / 2) - 1]
+    below = f"after the top half of the network, down to {half}, is randomised"
+    return CheckRecord(
+        name="cascade",
+        words=CASCADE_WORDS,
+        lines=(
+            Line("full", recipe.stages[-1], 0.2, "after all layers are randomised", nothing=True),
+            Line("half", half, 0.75, below),
+        ),
+        controls={"edge": Outcome.FAIL, "noise": Outcome.PASS},
+        stages=tuple(
+            {"name": name, "index": k + 1, "blocks": list(recipe.stages[: k + 1])}
+            for k, name in enumerate(recipe.stages)
+        ),
+        states=("trained", *recipe.stages),
+        draws=recipe.draws,
+        measures=recipe.similarities,
+        is_course=True,
+        init=recipe.init,
+        facts={"Order": recipe.order.replace("_", "-"), "Initialiser": recipe.init},
+        settings={"order": recipe.order, "stages": recipe.mode, "keep": []},
+    )
+
+
+def label_record(recipe: Recipe, states: tuple[str, ...]) -> CheckRecord:
+    """What the label test says of itself."""
+    line = Line(
+        *("permuted", "TP", 0.5, "when the training labels are permuted"),
+        against="TT",
+        of="two honest networks' agreement",
+        nothing=True,
+    )
+    return CheckRecord(
+        name="labels",
+        words=LABEL_WORDS,
+        lines=(line,),
+        controls={"edge": Outcome.FAIL, "noise": Outcome.PASS},
+        stages=(
+            {"name": "TT", "index": 1, "words": "true and true labels"},
+            {"name": "TP", "index": 2, "words": "true and permuted labels"},
+        ),
+        states=states,
+        draws=4,
+        measures=recipe.similarities,
+        facts={"Networks": "2 on true labels, 2 on permuted labels"},
+    )
+
+
+def one_stage_record(recipe: Recipe, name: str, must: Must) -> CheckRecord:
+    """A check that nobody knows: one stage, at which maps must change or must stay."""
+    stays = must == "stay"
+    return CheckRecord(
+        name=name,
+        words=Words(
+            title=f"The {name} check",
+            question=f"What becomes of the maps once the image is {name}?",
+            caught="its maps follow what means nothing"
+            if stays
+            else "it always shows the same map",
+            uncaught="was not caught",
+            use=f"images that may be {name}",
+            source="",
+        ),
+        lines=(Line(name, name, 0.9 if stays else 0.75, f"after the image is {name}", must=must),),
+        controls={"edge": Outcome.PASS, "noise": Outcome.FAIL} if stays else {"edge": Outcome.FAIL},
+        stages=({"name": name, "index": 1},),
+        states=("trained", name),
+        draws=recipe.draws,
+        measures=recipe.similarities,
+        facts={"How far": "3 pixels"},
+    )
 
 
 def kept(method: str, view: str, depth: float) -> float:
@@ -122,15 +237,14 @@ def kept(method: str, view: str, depth: float) -> float:
 
 def _spec(recipe: Recipe) -> dict[str, Any]:
     classes = HOSTILE_CLASSES if recipe.hostile else ("0", "1", "2", "3", "4")
-    stages = [
-        {"name": name, "index": k + 1, "blocks": list(recipe.stages[: k + 1])}
-        for k, name in enumerate(recipe.stages)
-    ]
+    record = cascade_record(recipe)
     names = [HOSTILE_NAMES[i % 8] if recipe.hostile else f"test/{i}" for i in range(recipe.images)]
     return {
-        "format_version": 1,
+        "format_version": recipe.format,
         "salsanity": "0.1.0",
-        "check": "model_randomization",
+        "check": record.name if recipe.format > 1 else "model_randomization",
+        **({"checks": [record.to_json()]} if recipe.format > 1 else {}),
+        "partners": 3,
         "base": hashlib.sha256(str(recipe).encode()).hexdigest(),
         "versions": {"python": "3.11.2", "torch": "2.13.0", "numpy": "2.2.0", "salsanity": "0.1.0"},
         "hardware": {"device": "cpu", "processor": "A processor at 2.5 GHz", "threads": 2},
@@ -154,8 +268,8 @@ def _spec(recipe: Recipe) -> dict[str, Any]:
         "views": list(VIEWS),
         "order": recipe.order,
         "stages_mode": recipe.mode,
-        "stages": stages,
-        "half": recipe.stages[math.ceil(len(recipe.stages) / 2) - 1],
+        "stages": list(record.stages),
+        "half": record.lines[1].stage,
         "full": recipe.stages[-1],
         "blocks": [{"name": n, "layers": [f"{n}.conv", f"{n}.bn"]} for n in recipe.stages],
         "init": recipe.init,
@@ -166,7 +280,7 @@ def _spec(recipe: Recipe) -> dict[str, Any]:
         "batch_size": 32,
         "gallery": recipe.gallery,
         "thresholds": {"full": 0.2, "half": 0.75},
-        "settings": {"keep": []},
+        "settings": {"keep": [], "identity": dict(record.settings)},
     }
 
 
@@ -182,7 +296,10 @@ def _write_common(folder: Path, spec: dict[str, Any], scores: pd.DataFrame, reci
     for draw, part in scores.groupby("draw"):
         unit = hashlib.sha256(f"unit {draw}".encode()).hexdigest()
         part.to_parquet(folder / "scores" / f"{unit}.parquet", index=False)
-    _json(folder / "gates.json", _gates(recipe))
+    gates = _gates(recipe)
+    if recipe.format > 1:
+        gates |= _by_check(gates, spec)
+    _json(folder / "gates.json", gates)
     _json(folder / "coverage.json", _coverage(recipe))
 
 
@@ -218,6 +335,28 @@ def _gates(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _by_check(gates: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
+    """Say of every entry to which check it belongs."""
+    found = {"edge": "FAIL", "noise": "PASS"} | {
+        name: row["outcome"] for name, row in gates["controls"].items()
+    }
+    controls = {
+        record["name"]: {
+            name: {"expected": wanted, "outcome": found[name], "ok": found[name] == wanted}
+            for name, wanted in record["controls"].items()
+        }
+        for record in spec["checks"]
+    }
+    return {
+        "controls": controls,
+        "health": [{"check": spec["check"], **row} for row in gates["health"]],
+        "failed_units": [
+            {"unit": "0" * 64, "check": spec["check"], "draw": 1, "reason": words}
+            for words in gates["failed_units"]
+        ],
+    }
+
+
 def _coverage(recipe: Recipe) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in reversed(recipe.stages):
@@ -250,7 +389,7 @@ def _cascade_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
             for similarity in recipe.similarities:
                 chance = CHANCE[similarity] * (1.0 if view == "absolute" else 0.1)
                 cell = (method, view, similarity)
-                rows += _self_rows(rng, recipe, spec, cell, ceiling)
+                rows += _self_rows(rng, recipe, spec["check"], cell, ceiling)
                 rows += _stage_rows(rng, recipe, spec, cell, ceiling, chance)
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -261,17 +400,17 @@ COLUMNS = [
 ]
 
 
-def _self_rows(rng, recipe, spec, cell, ceiling) -> list[tuple[Any, ...]]:
+def _self_rows(rng, recipe, check, cell, ceiling) -> list[tuple[Any, ...]]:
     sd = 0.0 if ceiling == 1.0 else 0.02
     values = np.minimum(1.0, ceiling + sd * rng.normal(size=recipe.images))
     return [
-        (spec["check"], 0, "self", 0, image_id(i), *cell, float(values[i]), math.nan, None)
+        (check, 0, "self", 0, image_id(i), *cell, float(values[i]), math.nan, None)
         for i in range(recipe.images)
     ]
 
 
 def _stage_rows(rng, recipe, spec, cell, ceiling, chance) -> list[tuple[Any, ...]]:
-    rows = []
+    rows, check = [], spec["check"]
     for k, stage in enumerate(recipe.stages):
         share = kept(cell[0], cell[1], (k + 1) / len(recipe.stages))
         mean = chance + share * (ceiling - chance)
@@ -287,9 +426,7 @@ def _stage_rows(rng, recipe, spec, cell, ceiling, chance) -> list[tuple[Any, ...
                 reason = None
                 if cell[0] == "gradcam" and (i + k) % 11 == 10:
                     value, reason = math.nan, "constant map"
-                rows.append(
-                    (spec["check"], draw, stage, k + 1, image_id(i), *cell, value, other, reason)
-                )
+                rows.append((check, draw, stage, k + 1, image_id(i), *cell, value, other, reason))
     return rows
 
 
@@ -304,7 +441,7 @@ def _label_scores(recipe: Recipe, spec: dict[str, Any]) -> pd.DataFrame:
                 honest = 1.0 if method in ("edge", "input") else 0.7 + 0.2 * (view == "absolute")
                 left = chance + kept(method, view, 1.0) * (honest - chance)
                 cell = (method, view, similarity)
-                rows += _self_rows(rng, recipe, spec, cell, 1.0)
+                rows += _self_rows(rng, recipe, spec["check"], cell, 1.0)
                 for stage, pairs, mean in (("TT", 1, honest), ("TP", 4, left)):
                     for pair in range(pairs):
                         rows += _pair_rows(rng, recipe, (pair, stage), cell, mean, chance)
@@ -315,7 +452,7 @@ def _pair_rows(rng, recipe, where, cell, mean, chance) -> list[tuple[Any, ...]]:
     sd = 0.0 if mean == 1.0 else 0.03
     index = 1 if where[1] == "TT" else 2
     return [
-        ("data_randomization", *where, index, image_id(i), *cell, *_scores(rng, mean, sd, chance))
+        ("labels", *where, index, image_id(i), *cell, *_scores(rng, mean, sd, chance))
         for i in range(recipe.images)
     ]
 
@@ -324,36 +461,110 @@ def _scores(rng, mean, sd, chance) -> tuple[float, float, None]:
     return min(1.0, mean + sd * rng.normal()), chance + 0.02 * rng.normal(), None
 
 
+def _one_stage_scores(recipe: Recipe, spec: dict[str, Any], record: CheckRecord) -> pd.DataFrame:
+    rng = np.random.default_rng([recipe.seed, len(record.name)])
+    rows: list[tuple[Any, ...]] = []
+    for method in (*recipe.methods, *CONTROLS):
+        for view in VIEWS:
+            for similarity in recipe.similarities:
+                cell, chance = (method, view, similarity), CHANCE[similarity]
+                mean = chance + one_stage_kept(record, method) * (1 - chance)
+                rows += _self_rows(rng, recipe, record.name, cell, 1.0)
+                for draw in range(recipe.draws):
+                    where = (record.name, draw, record.name, 1)
+                    rows += [
+                        (*where, image_id(i), *cell, *_scores(rng, mean, 0.02, chance))
+                        for i in range(recipe.images)
+                    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def one_stage_kept(record: CheckRecord, method: str) -> float:
+    """The planted retained similarity of a method in a check of one stage."""
+    if record.lines[0].must == "change":
+        return 0.97 if method in ("gradcam", "edge", "input") else 0.4
+    return 0.3 if method in (*INPUT_DRIVEN, "noise") else 0.99
+
+
+def _one_stage_verdicts(recipe: Recipe, record: CheckRecord) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    (line,) = record.lines
+    for method in (*recipe.methods, *CONTROLS):
+        kept = one_stage_kept(record, method)
+        wrong = kept > line.threshold if line.must == "change" else kept < line.threshold
+        verdict = {
+            "outcome": "FAIL" if wrong else "PASS",
+            "reason": f"retains {kept:.2f} of its similarity {line.words}",
+            **_measured([(line, kept, 0.02)]),
+            **_counts(recipe, method),
+        }
+        cells = [
+            {"check": record.name, "method": method, "view": v, "similarity": s, **verdict}
+            for v in VIEWS
+            for s in recipe.similarities
+        ]
+        rows += _with_headline(cells)
+    return rows
+
+
 def _judge(full: float, half: float) -> str:
     if full > 0.25 or half > 0.8:
         return "FAIL"
     return "PASS" if full < 0.15 and half < 0.7 else "INCONCLUSIVE"
 
 
-def _cell(recipe: Recipe, method: str, view: str, similarity: str) -> dict[str, Any]:
-    full = kept(method, view, 1.0)
-    half = kept(method, view, math.ceil(len(recipe.stages) / 2) / len(recipe.stages))
-    outcome = _judge(full, half)
+def _cell(recipe: Recipe, lines: list[Line], cell: tuple[str, str, str]) -> dict[str, Any]:
+    method, view, similarity = cell
+    half = math.ceil(len(recipe.stages) / 2) / len(recipe.stages)
+    shares = [kept(method, view, depth) for depth in (1.0, half)]
+    outcome = _judge(shares[0], shares[-1])
     if method == "gradcam" and similarity == "hog":
         outcome = "UNINFORMATIVE"
     width = 0.0 if method in ("edge", "input") else 0.04
     return {
-        "check": "model_randomization",
+        "check": "cascade",
         "method": method,
         "view": view,
         "similarity": similarity,
         "outcome": outcome,
-        "reason": f"{view} {similarity} retains {full:.2f} of its similarity "
+        "reason": f"{view} {similarity} retains {shares[0]:.2f} of its similarity "
         "after all layers are randomised",
-        "retained_full": full,
-        "retained_full_ci": [full - width, full + width],
-        "retained_half": half,
-        "retained_half_ci": [half - width, half + width],
+        **_measured([(line, share, width) for line, share in zip(lines, shares, strict=False)]),
+        **_counts(recipe, method),
+    }
+
+
+def _measured(found: list[tuple[Line, float, float]]) -> dict[str, Any]:
+    """What was kept at each line, as verdicts.json has it."""
+    kept = [
+        {
+            "line": line.name,
+            "stage": line.stage,
+            "threshold": line.threshold,
+            "must": line.must,
+            "retained": share,
+            "retained_ci": [share - width, share + width],
+        }
+        for line, share, width in found
+    ]
+    named = {f"retained_{k['line']}": k["retained"] for k in kept}
+    bounds = {f"retained_{k['line']}_ci": k["retained_ci"] for k in kept}
+    first = {name: kept[0][name] for name in ("retained", "retained_ci")}
+    return {**first, **named, **bounds, "kept": kept}
+
+
+def _counts(recipe: Recipe, method: str) -> dict[str, Any]:
+    lost = method == "gradcam"
+    return {
         "ceiling": 0.85 if method in NOISY else 1.0,
         "n_images": recipe.images,
         "n_draws": recipe.draws,
-        "n_undefined": 2 if method == "gradcam" else 0,
+        "n_used": recipe.images * recipe.draws - 2 * lost,
+        "n_undefined": 2 if lost else 0,
+        "blank_reference": 0.0,
+        "blank_changed": 0.2 if lost else 0.0,
         "init": recipe.init,
+        "p": None,
     }
 
 
@@ -371,22 +582,30 @@ def _with_headline(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [worst | {"view": None, "similarity": None, "reason": reason}, *cells]
 
 
-def _cascade_verdicts(recipe: Recipe) -> list[dict[str, Any]]:
+def _cascade_verdicts(recipe: Recipe, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    lines = list(cascade_record(recipe).lines)
     rows: list[dict[str, Any]] = []
     for method in (*recipe.methods, *CONTROLS):
-        cells = [_cell(recipe, method, v, s) for v in VIEWS for s in recipe.similarities]
+        cells = [_cell(recipe, lines, (method, v, s)) for v in VIEWS for s in recipe.similarities]
         rows += _with_headline(cells)
     return rows
 
 
-def _label_verdicts(recipe: Recipe) -> list[dict[str, Any]]:
-    rows = _cascade_verdicts(recipe)
+def _old(row: dict[str, Any]) -> dict[str, Any]:
+    """A verdict as format 1 wrote it."""
+    new = ("kept", "retained", "retained_ci", "n_used", "blank_reference", "blank_changed", "p")
+    return {k: v for k, v in row.items() if k not in new} | {"check": "model_randomization"}
+
+
+def _label_verdicts(recipe: Recipe, spec: dict[str, Any]) -> list[dict[str, Any]]:
+    line = Line(**spec["checks"][0]["lines"][0])
+    rows = _cascade_verdicts(recipe, spec)
     for row in rows:
-        row["check"] = "data_randomization"
-        row["retained"], row["retained_ci"] = row["retained_full"], row["retained_full_ci"]
-        row["reason"] = row["reason"].replace("all layers are randomised", "labels are permuted")
+        share, width = row["retained"], row["retained_ci"][1] - row["retained"]
         for key in ("retained_full", "retained_half"):
             del row[key], row[f"{key}_ci"]
+        row |= {"check": "labels", **_measured([(line, share, width)])}
+        row["reason"] = row["reason"].replace("all layers are randomised", "labels are permuted")
     return rows
 
 
@@ -436,6 +655,13 @@ def _draw_map(
     return mixed * photo.mean(0) if method in INPUT_DRIVEN else mixed
 
 
+def _depth(state: str, states: tuple[str, ...]) -> float:
+    """How far from the reference the maps of a state are drawn, 0..1."""
+    if ":" in state:
+        return float(state.startswith("permuted"))
+    return states.index(state) / (len(states) - 1)
+
+
 def _write_gallery(
     folder: Path, spec: dict[str, Any], position: int, states: tuple[str, ...], recipe: Recipe
 ) -> None:
@@ -444,8 +670,8 @@ def _write_gallery(
     photo = _photo(rng, recipe.side)
     tensors = {"photo": photo}
     for method in (*recipe.methods, *CONTROLS):
-        for k, state in enumerate(states):
-            depth = float(state.startswith("permuted")) if ":" in state else k / (len(states) - 1)
+        for state in states:
+            depth = _depth(state, states)
             share = 1.0 if depth == 0 else kept(method, "signed", depth)
             drawn = _draw_map(rng, photo, method, share, recipe)
             tensors[f"maps/{method}/{state}"] = drawn.astype(np.float16)

@@ -48,13 +48,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
 
 @pytest.fixture(scope="module")
 def pages(
-    cascade: Path, labels: Path, distrusted: Path, tmp_path_factory: pytest.TempPathFactory
+    cascade: Path,
+    labels: Path,
+    distrusted: Path,
+    several: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     out = tmp_path_factory.mktemp("pages")
     made = {
         "cascade": write_report(cascade, out / "cascade.html"),
         "both": write_report(cascade, out / "both.html", labels),
         "compared": write_report(cascade, out / "compared.html", distrusted),
+        "several": write_report(several, out / "several.html"),
     }
     return {name: path.as_uri() for name, path in made.items()}
 
@@ -111,7 +116,7 @@ def test_the_slider_walks_down_the_network_by_keyboard(page: webdriver.Chrome) -
 def test_the_readings_are_the_scores_of_this_image_and_stage(
     page: webdriver.Chrome, cascade: Path
 ) -> None:
-    run = read_run(cascade)
+    (run,) = read_run(cascade).parts
     Select(one(page, "[data-method]")).select_by_visible_text("Guided backprop")
     choose(page, "part1-image", "1")
     choose(page, "part1-view", "signed")
@@ -142,10 +147,10 @@ def test_switches_change_image_and_view(page: webdriver.Chrome) -> None:
 
 
 def test_a_click_on_a_map_shows_it_large(page: webdriver.Chrome) -> None:
-    cell = "[data-grid]:not([hidden]) tbody tr:nth-child(8) td:nth-of-type(4) img"
+    cell = "[data-grid]:not([hidden]) tbody tr:nth-child(3) td:nth-of-type(4) img"
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", one(page, cell))
     one(page, cell).click()
-    assert one(page, "[data-moving]").get_attribute("src") == tile(page, 7, 3)
+    assert one(page, "[data-moving]").get_attribute("src") == tile(page, 2, 3)
     chosen = Select(one(page, "[data-method]")).first_selected_option.text
     assert chosen == "Guided backprop"
 
@@ -175,7 +180,7 @@ def test_terms_explain_themselves_by_keyboard_and_touch(page: webdriver.Chrome) 
     assert box["x"] + box["width"] <= 1280
 
 
-@pytest.mark.parametrize("name", ["cascade", "both", "compared"])
+@pytest.mark.parametrize("name", ["cascade", "both", "compared", "several"])
 def test_hostile_names_do_nothing_and_nothing_is_fetched(
     browser: webdriver.Chrome, pages: dict[str, str], name: str
 ) -> None:
@@ -222,7 +227,7 @@ return faults;
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("name", ["cascade", "both", "compared"])
+@pytest.mark.parametrize("name", ["cascade", "both", "compared", "several"])
 def test_nothing_is_cut_overlapping_or_blank(
     browser: webdriver.Chrome, pages: dict[str, str], name: str, size: str
 ) -> None:
@@ -270,7 +275,14 @@ def test_screenshots_show_every_section_in_both_themes(
 ) -> None:
     resize(browser, *SIZES[size], prefers_color_scheme=theme)
     browser.get(pages["cascade"])
-    for section in ("header", "#verdicts", "#controls", "#part1-maps", "#part1-curves", "#how"):
+    for section in (
+        "header",
+        "#verdicts",
+        "#part1-controls",
+        "#part1-maps",
+        "#part1-curves",
+        "#how",
+    ):
         check_drawn(picture(browser, section), dark=theme == "dark")
 
 

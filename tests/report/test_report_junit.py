@@ -42,20 +42,20 @@ def check_schema(root: ET.Element) -> None:
     for element in root.iter():
         assert set(element.attrib) == ATTRIBUTES.get(element.tag, set()), element.tag
         assert {child.tag for child in element} <= CHILDREN.get(element.tag, set()), element.tag
-    (suite,) = root
-    assert [child.tag for child in suite] == sorted(
-        (child.tag for child in suite), key=["properties", "testcase", "system-out"].index
-    )
-    cases = suite.findall("testcase")
-    assert all(len(case) <= 1 for case in cases)
-    for where in (root, suite):
+    for suite in root:
+        assert [child.tag for child in suite] == sorted(
+            (child.tag for child in suite), key=["properties", "testcase", "system-out"].index
+        )
+        assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
+    for where in (root, *root):
+        cases = list(where.iter("testcase"))
+        assert all(len(case) <= 1 for case in cases)
         assert int(where.attrib["tests"]) == len(cases)
         for plural, tag in (("failures", "failure"), ("errors", "error")):
-            assert int(where.attrib[plural]) == len(suite.findall(f"testcase/{tag}"))
+            assert int(where.attrib[plural]) == len(list(where.iter(tag)))
         assert float(where.attrib["time"]) == pytest.approx(
             sum(float(c.attrib["time"]) for c in cases)
         )
-    assert int(suite.attrib["skipped"]) == len(suite.findall("testcase/skipped"))
 
 
 def parsed(run: Run) -> ET.Element:
@@ -76,9 +76,15 @@ def with_headlines(run: Run, **outcomes: Outcome) -> Run:
         Verdict("c", name, None, None, outcome, f"because {NASTY}")
         for name, outcome in outcomes.items()
     )
+    (part,) = run.parts
     spec = {**run.spec, "methods": list(outcomes)}
-    controls = [v for v in run.verdicts if v.method in run.controls]
-    return replace(run, spec=spec, verdicts=(*headlines, *controls))
+    controls = [v for v in part.verdicts if v.method in part.controls]
+    return with_part(run, spec=spec, verdicts=(*headlines, *controls))
+
+
+def with_part(run: Run, **changes: object) -> Run:
+    """The run with its one part changed."""
+    return replace(run, parts=(replace(run.parts[0], **changes),))
 
 
 def test_each_verdict_has_its_kind(plain: Path) -> None:
@@ -109,7 +115,7 @@ def test_an_untrusted_run_is_all_errors(distrusted: Path) -> None:
 
 def test_a_method_without_a_verdict_is_an_error(plain: Path) -> None:
     run = read_run(plain)
-    run = replace(run, spec={**run.spec, "methods": ["never_ran"]})
+    run = with_part(run, spec={**run.spec, "methods": ["never_ran"]})
     assert kinds(parsed(run))["never_ran"] == "error"
 
 
@@ -117,6 +123,43 @@ def test_both_tests_and_hostile_names_are_well_formed(cascade: Path, labels: Pat
     for folder in (cascade, labels):
         run = read_run(folder)
         assert set(kinds(parsed(run))) == {GATES, *run.methods}
+
+
+def test_every_method_has_a_case_in_every_check(several: Path) -> None:
+    run = read_run(several)
+    root = parsed(run)
+    assert [suite.attrib["name"] for suite in root] == [
+        "salsanity.cascade",
+        "salsanity.turned",
+        "salsanity.moved",
+    ]
+    for suite, part in zip(root, run.parts, strict=True):
+        named = [case.attrib["name"] for case in suite.iter("testcase")]
+        assert [name for name in named if name != GATES] == list(part.methods)
+        failed = {c.attrib["name"] for c in suite.iter("testcase") if c.find("failure") is not None}
+        assert failed == {m for m in part.methods if part.headlines[m].outcome is Outcome.FAIL}
+    assert [case.attrib["name"] for case in root.iter("testcase")].count(GATES) == 1
+
+
+def test_an_explainer_that_raised_everywhere_is_an_error(plain: Path) -> None:
+    run = read_run(plain)
+    (part,) = run.parts
+    rows = part.scores["method"] == "vargrad"
+    said = f"vargrad raised ImportError: {NASTY}"
+    scores = part.scores.assign(
+        value=part.scores["value"].mask(rows),
+        reason=part.scores["reason"].astype(object).mask(rows, said),
+    )
+    verdicts = tuple(
+        replace(v, outcome=Outcome.UNINFORMATIVE) if v.method == "vargrad" else v
+        for v in part.verdicts
+    )
+    assert kinds(parsed(with_part(run, verdicts=verdicts)))["vargrad"] == "skipped"
+    root = parsed(with_part(run, verdicts=verdicts, scores=scores))
+    assert kinds(root)["vargrad"] == "error"
+    (error,) = root.iter("error")
+    assert error.attrib["type"] == "broken explainer"
+    assert "raised ImportError" in error.attrib["message"]
 
 
 def test_controls_and_the_report_are_properties(plain: Path) -> None:

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from salsanity.errors import StoreError, UsageError
-from salsanity.store.folder import LOG, append_log, inside, locked, logged
+from salsanity.store.folder import LOG, append_log, held, inside, locked, logged, machine_notes
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from salsanity.store.folder import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
@@ -69,6 +82,53 @@ def test_a_disk_without_locks_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("fcntl.flock", cannot)
     with pytest.raises(UsageError, match="locks files"), locked(tmp_path):
         pass
+
+
+def test_a_second_process_is_refused_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match="another salsanity process"), locked(tmp_path):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with locked(tmp_path):
+        pass
+
+
+def test_who_waits_for_a_lock_gets_it_when_it_is_free(tmp_path: Path) -> None:
+    first = held(tmp_path / ".lock")
+    got = []
+    waiter = threading.Thread(target=lambda: got.append(held(tmp_path / ".lock")))
+    waiter.start()
+    waiter.join(0.2)
+    assert not got
+    first.release()
+    waiter.join(10)
+    assert got[0].is_locked
+    got[0].release()
+
+
+@pytest.mark.parametrize("name", [".lock", LOG])
+def test_links_are_refused_also_where_the_system_follows_them(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "O_NOFOLLOW", raising=False)
+    test_lock_and_log_are_never_written_through_a_link(name, tmp_path)
+
+
+def test_what_the_system_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine_notes()
+    monkeypatch.delattr(os, "O_NOFOLLOW", raising=False)
+    monkeypatch.delattr(os, "O_DIRECTORY", raising=False)
+    found = machine_notes()
+    assert before == () or sys.platform == "win32"
+    assert any("links" in note for note in found)
+    assert any("power cut" in note for note in found)
 
 
 def test_an_unexpected_error_is_logged_in_the_folder_and_says_so(tmp_path: Path) -> None:

@@ -34,12 +34,12 @@ def test_scores_and_verdicts_are_read(folder: Path) -> None:
 
 def test_the_report_is_made_again(folder: Path) -> None:
     run = read_run(folder)
-    assert run.gallery[0].photo().shape == (3, 16, 16)
+    assert run.parts[0].gallery[0].photo().shape == (3, 16, 16)
     assert write_report(folder).stat().st_size > 10_000
 
 
 def test_a_folder_of_a_later_format_is_refused(folder: Path) -> None:
     spec = folder / "spec.json"
-    spec.write_text(spec.read_text().replace('"format_version": 1', '"format_version": 2'))
+    spec.write_text(spec.read_text().replace('"format_version": 1', '"format_version": 3'))
     with pytest.raises(StoreError, match="version"):
         read_run(folder)

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import torch
 from attempts import command, fresh_folder
@@ -49,7 +50,7 @@ def is_harmless(path: Path) -> bool:
 def readers(folder: Path) -> dict[Path, Callable[[Path], bool]]:
     """Return the files of a finished run, and how to ask whether each counts as absent."""
     from salsanity.store.directory import DirectoryStore
-    from salsanity.suite.gallery import is_damaged
+    from salsanity.store.gallery import is_damaged
 
     store = DirectoryStore(folder)
 
@@ -74,9 +75,10 @@ def readers(folder: Path) -> dict[Path, Callable[[Path], bool]]:
 
 
 def _is_other_network(identity: str, path: Path) -> bool:
-    from salsanity.suite.networks import _read
+    from salsanity.checks.label_networks import _read
 
-    return _read(path, identity) is None
+    endless = SimpleNamespace(would_end_at=lambda *_: True)
+    return _read(path, identity, endless) is None  # type: ignore[arg-type]
 
 
 def identity_of(path: Path) -> str:

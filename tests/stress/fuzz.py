@@ -70,16 +70,16 @@ def idx(data: bytes) -> None:
 
 def specs(data: bytes) -> None:
     """Take bytes as a file of options, and as spec.json of a folder that is continued."""
-    from salsanity.checks.spec import CheckSpec
-    from salsanity.cli.values import FROM_FILE, configuration
+    from salsanity.cli.check import groups
+    from salsanity.cli.parameters import Given
+    from salsanity.cli.wishes import wanted
     from salsanity.errors import StoreError, UsageError
     from salsanity.store.directory import DirectoryStore, asked_units
     from salsanity.suite.asking import is_readable
 
     _PLACE.write_bytes(data)
     try:
-        found = configuration(_PLACE)
-        CheckSpec.from_mapping({k: v for k, v in found.items() if k not in FROM_FILE})
+        wanted(Given({"model": "f.py:f", "config": _PLACE}, groups()))
     except UsageError as error:
         _check_sentence(str(error))
     recorded = DirectoryStore(_PLACE.parent).read_object(_PLACE.name)
@@ -103,8 +103,7 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["salsanity", "ast", "tomllib", "gzip", "json"]):
-        import salsanity.checks.spec
-        import salsanity.cli.values
+        import salsanity.cli.wishes
         import salsanity.data.idx
         import salsanity.registry
         import salsanity.suite.asking  # noqa: F401

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 import salsanity
+from salsanity.checks.label_networks import TrainedNetwork, label_gates
 from salsanity.errors import DataError, SpecError, TrainingError, UsageError
 from salsanity.suite import judging
-from salsanity.suite.networks import TrainedNetwork, label_gates
 from salsanity.training.settings import TrainingSettings
 
 FAST: dict[str, Any] = {"samples": 2, "steps": 2, "max_images": 16, "gallery": 2, "batch_size": 8}

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from networks import chain, images
-from salsanity.errors import UsageError
+from salsanity.checks.cascade import Cascade
+from salsanity.checks.class_ import ClassChange
+from salsanity.errors import SpecError, UsageError
+from salsanity.narrator import Narrator
 from salsanity.records import Outcome
 from salsanity.suite import judging
 from salsanity.suite.guard import Question, allowed, answered, complaint
-from salsanity.suite.narrator import Narrator
 from salsanity.suite.result import Result
 
 PASSES: list[int] = []
@@ -48,6 +50,8 @@ def question(**changes: Any) -> Question:
         "model": Counting(chain()),
         "images": images(count=6),
         "explainers": ["gradient"],
+        "checks": ["cascade"],
+        "usual": {},
     }
     asked |= {name: changes.pop(name) for name in [*changes] if name in asked}
     return Question(**asked, options={**OPTIONS, **changes})
@@ -88,6 +92,10 @@ def other_pixel() -> dict[str, Any]:
         lambda: {"explainers": [lambda model, x, targets: x]},
         lambda: {"targets": [0] * 6},
         lambda: {"init": "he"},
+        lambda: {"seed": 1},
+        lambda: {"usual": {"max_images": 5}},
+        lambda: {"checks": ["cascade", "class"]},
+        lambda: {"checks": ["cascade(order='bottom_up')"]},
     ],
 )
 def test_twin_any_change_is_asked_again(
@@ -131,13 +139,15 @@ def test_an_explainer_that_passes_has_no_complaint(tmp_path: Path) -> None:
     assert complaint(result, let_through=Outcome) is None or not result.trusted
 
 
-def edited(result: Result, outcome: Outcome, *, trusted: bool = True) -> Result:
+def edited(
+    result: Result, outcome: Outcome, *, trusted: bool = True, check: str = "cascade"
+) -> Result:
     """The result with another headline."""
     path = result.folder / "verdicts.json"
     rows = json.loads(path.read_text())
     for row in rows:
         if row["method"] == "gradient":
-            row["outcome"] = outcome
+            row["outcome"] = outcome if row["check"] == check else Outcome.PASS
     path.write_text(json.dumps(rows))
     gates = json.loads((result.folder / "gates.json").read_text())
     changed = {
@@ -180,13 +190,43 @@ def test_an_untrusted_run_never_passes(result: Result) -> None:
     assert "edge detector passed" in words
 
 
+def test_every_check_speaks_its_own_words(tmp_path: Path) -> None:
+    both = answered(question(checks=["cascade", "class"]), where=tmp_path, title="t")
+    words = complaint(edited(both, Outcome.FAIL, check="class"))
+    assert words is not None
+    assert f"gradient FAILed: {ClassChange.words.caught}" in " ".join(words.split())
+    assert Cascade.words.caught not in words
+    words = complaint(edited(both, Outcome.INCONCLUSIVE, check="cascade"))
+    assert words is not None
+    assert words.startswith("salsanity: gradient is INCONCLUSIVE in cascade")
+    assert complaint(edited(both, Outcome.PASS)) is None
+
+
+def test_no_verdict_hangs_on_a_measurement(tmp_path: Path) -> None:
+    found = answered(question(checks=["entropy"]), where=tmp_path, title="t")
+    assert found.outcome("gradient") is not Outcome.PASS
+    assert complaint(edited(found, Outcome.UNINFORMATIVE, check="entropy")) is None
+
+
+def test_sizes_of_the_configuration_give_way_and_are_left_out_where_no_check_has_them() -> None:
+    usual = {"draws": 3, "max_images": 5}
+    options = {name: value for name, value in OPTIONS.items() if name != "draws"}
+    asked = Question(chain(), images(count=6), ["gradient"], options, ["cascade"], usual)
+    assert (asked.asked[1].draws, asked.asked[1].max_images) == (3, 5)
+    assert asked.arguments == {**usual, **options}
+    shift = Question(chain(), images(count=6), ["gradient"], options, ["shift"], usual)
+    assert shift.arguments == {"max_images": 5, **options}
+    with pytest.raises(SpecError, match="'draws' is no option of the check shift"):
+        _ = question(checks=["shift"]).digest
+
+
 @pytest.mark.parametrize("names", ["FAIL", ["INCONCLUSIVE", "maybe"]])
 def test_fail_cannot_be_allowed(names: Any) -> None:
     with pytest.raises(UsageError, match=r"xfail"):
         allowed(names)
 
 
-@pytest.mark.parametrize("name", ["out", "methods"])
+@pytest.mark.parametrize("name", ["out", "methods", "check"])
 def test_what_the_fixture_decides_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match=name):
         question(**{name: "x"})

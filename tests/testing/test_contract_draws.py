@@ -53,7 +53,7 @@ class Normal:
     def __call__(self, network: Network, seed: int) -> dict[str, dict[str, Tensor]]:
         drawn: dict[str, dict[str, Tensor]] = {}
         for slot in network.slots:
-            if is_learned(slot):
+            if is_learned(network, slot):
                 values = self.values(slot.tensor, seed, slot.path)
                 drawn.setdefault(slot.layer, {})[slot.name] = values
         return self.spoiled(network, drawn)

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from salsanity.errors import DataError, ModelError
-from salsanity.training.evaluate import LabelledImages, accuracy, evaluating
+from salsanity.training.evaluate import LabelledImages, accuracy, batch_sizes, evaluating
 
 
 class Fixed(nn.Module):
@@ -37,6 +37,38 @@ def test_accuracy_counts_images():
         check_accuracy(accuracy(Fixed(), images, batch_size=batch_size), images)
     with pytest.raises(AssertionError):
         check_accuracy(mean_of_batches(images), images)
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (10, 5, [5, 5]),
+        (11, 5, [5, 6]),
+        (12, 5, [5, 5, 2]),
+        (1, 5, [1]),
+        (6, 5, [6]),
+        (3, 1, [1, 1, 1]),
+        (4, 9, [4]),
+    ],
+)
+def test_no_image_is_left_alone(count, size, sizes):
+    assert batch_sizes(count, size) == sizes
+
+
+def test_a_network_that_squeezes_is_evaluated():
+    class Squeezing(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :4].squeeze()
+
+    images = data(11)
+    assert accuracy(Squeezing(), images, batch_size=5) == accuracy(Fixed(), images)
+
+
+def test_labels_that_are_no_classes_are_never_counted_as_wrong():
+    images = data(20)
+    wrong = LabelledImages(images.images, images.labels + 1)
+    with pytest.raises(DataError, match="labels from 0 to 3"):
+        accuracy(Fixed(), wrong)
 
 
 def fail_inside(model):

@@ -44,6 +44,64 @@ def test_it_learns():
     assert not trained.model.training
 
 
+def narrow(classes=3):
+    """A batch norm over features: one image alone has no variance."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(36, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, classes)
+    )
+
+
+@pytest.mark.parametrize("count", [17, 33])
+def test_a_last_batch_of_one_image_joins_the_one_before(count):
+    steps = set()
+    report = lambda progress: steps.add((progress.step, progress.steps))  # noqa: E731
+    trained = train(narrow, blobs(count), settings=SETTINGS, seed=0, report=report)
+    again = train(narrow, blobs(count), settings=SETTINGS, seed=0)
+    assert same(trained.model, again.model)
+    assert max(steps) == (count // 16, count // 16)
+
+
+def test_one_image_alone_is_one_sentence():
+    with pytest.raises(ModelError, match=r"batch of 1 images.*give more images"):
+        train(narrow, blobs(1), settings=SETTINGS, seed=0)
+
+
+class Silent(nn.Module):
+    """A network whose methods do what they should, and return nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = narrow()
+
+    def forward(self, x):
+        return self.layers(x)
+
+    def train(self, mode=True):
+        super().train(mode)
+
+    def eval(self):
+        self.train(False)
+
+    def to(self, *args, **kwargs):
+        super().to(*args, **kwargs)
+
+    def requires_grad_(self, requires_grad=True):
+        super().requires_grad_(requires_grad)
+
+
+def test_a_network_whose_methods_return_nothing_is_trained():
+    trained = train(Silent, blobs(), settings=replace(SETTINGS, epochs=10), seed=0)
+    assert isinstance(trained.model, Silent)
+    assert not trained.model.layers.training
+    assert accuracy(trained.model, blobs(seed=1)) > 0.9
+
+
+@pytest.mark.parametrize("make", [lambda: None, lambda: narrow().state_dict()])
+def test_a_builder_that_returns_no_network_is_said(make):
+    with pytest.raises(ModelError, match=r"returns a torch\.nn\.Module"):
+        train(make, blobs(), settings=SETTINGS, seed=0)
+
+
 def test_the_same_seed_gives_the_same_network_and_another_another():
     runs = [train(network, blobs(), settings=SETTINGS, seed=s).model for s in (1, 1, 2)]
     assert same(runs[0], runs[1])

@@ -136,6 +136,15 @@ class Attribution:
     inside: Attribution | None = None
 
     @property
+    def multiplied(self) -> bool:
+        """Whether attributions are multiplied by the input (Captum's `multiply_by_inputs`)."""
+        family = _family(self)
+        return family == "InputXGradient" or (
+            "multiply_by_inputs" in _names(self._innermost().kind)
+            and bool(self._innermost().made_with.get("multiply_by_inputs", True))
+        )
+
+    @property
     def title(self) -> str:
         """The name of Captum's class."""
         return self.kind.__name__

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from salsanity.errors import MethodError
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.models.layers import SpatialLayer
-from salsanity.models.network import logits_in
+from salsanity.models.outputs import logits_in, remembered
 from salsanity.passes.request import Foreign
-from salsanity.registry import parse_call
+from salsanity.symbols import parse_call
 
 
 @final
@@ -55,6 +55,11 @@ class LibraryMethod:
     explanation: Explanation
     stochastic: bool = True
 
+    @property
+    def multiplied(self) -> bool:
+        """Whether the map is a product with the input, which can be left out."""
+        return bool(getattr(self.explanation, "multiplied", False))
+
     def steps(self, inputs: Inputs) -> Steps:
         """Yield one opaque step."""
 
@@ -86,7 +91,8 @@ def runnable(module: nn.Module) -> Iterator[None]:
         if getattr(part, "inplace", False) is True:
             part.inplace = False  # type: ignore[assignment]
     with ExitStack() as stack:
-        handle = module.register_forward_hook(lambda _, __, output: logits_in(output))
+        choice = remembered(module)
+        handle = module.register_forward_hook(lambda _, __, output: logits_in(output, choice))
         stack.callback(handle.remove)
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
@@ -98,7 +104,7 @@ def runnable(module: nn.Module) -> Iterator[None]:
 def check_in_place(module: nn.Module, x: Tensor, name: str) -> None:
     """Raise `MethodError` for a network that needs its in-place activations: it ignores what they return."""
     with torch.no_grad():
-        before = logits_in(module(x.clone()))
+        before = logits_in(module(x.clone()), remembered(module))
         with runnable(module):
             after = module(x.clone())
     if not torch.allclose(before, after, rtol=1e-4, atol=1e-5):

@@ -1,1 +1,1 @@
-"""What is run: a spec becomes a plan of units, and each unit becomes scores."""
+"""What is compared: each check is a value in a file of its own."""

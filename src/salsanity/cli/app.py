@@ -7,13 +7,15 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final
 
 import typer
 
+from salsanity import __version__
 from salsanity.cli import check, demo, labels, listing, report, train
+from salsanity.cli.parameters import Command, Sectioned
 from salsanity.errors import SalsanityError, StoreError, TrainingError, UsageError
 
 _WRONG_USE: Any = typer.BadParameter.__mro__[2]
@@ -22,22 +24,53 @@ _WRONG_USE: Any = typer.BadParameter.__mro__[2]
 _INTERRUPTED = 130
 _CONTINUES = "Interrupted. What is finished is kept; the same command continues."
 
-app = typer.Typer(
-    name="salsanity",
-    help="Which saliency maps of a PyTorch image classifier depend on what the network learned?",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.command("demo")(demo.demo)
-app.command("check")(check.check)
-app.command("labels")(labels.labels)
-app.command("train")(train.train)
-app.command("report")(report.report)
-for _name, _command in listing.COMMANDS.items():
-    app.command(_name)(_command)
+NAME: Final = "salsanity"
+
+COMMANDS: Final[Mapping[str, Command | Callable[..., int]]] = {
+    "demo": demo.demo,
+    "check": check.COMMAND,
+    "labels": labels.COMMAND,
+    "train": train.COMMAND,
+    "report": report.report,
+    "card": report.card,
+    **listing.COMMANDS,
+}
+
+
+def app_for(asked: str) -> typer.Typer:
+    """Return the command line. Only the command that is asked for has its options, since they are read where torch is needed."""
+    app = typer.Typer(
+        name=NAME,
+        help="Which saliency maps of a PyTorch image classifier depend on what the network learned?",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_start)
+    for name, command in COMMANDS.items():
+        if isinstance(command, Command):
+            made = command.function() if name == asked else command.listed()
+            app.command(name, cls=Sectioned)(made)
+        else:
+            app.command(name)(command)
+    return app
+
+
+def _tell_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"{NAME} {__version__}")
+        raise typer.Exit
+
+
+def _start(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_tell_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Say nothing: every command speaks for itself."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,7 +81,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     try:
-        code = app(args=list(arguments), standalone_mode=False)
+        asked = next((word for word in arguments if not word.startswith("-")), "")
+        code = app_for(asked)(args=list(arguments), prog_name=NAME, standalone_mode=False)
     except typer.Exit as stop:
         return stop.exit_code
     except _WRONG_USE as error:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from salsanity.suite.networks import TrainedNetwork
+    from salsanity.checks.label_networks import TrainedNetwork
     from salsanity.suite.result import Result
+    from salsanity.suite.running import Request
     from salsanity.suite.terminal import TerminalNarrator
+    from salsanity.units.spec import RunSpec
 
-IMAGES, DRAWS, EFFORT = 24, 5, 5
-LABEL_IMAGES = 24
+IMAGES, EFFORT, SHOWN = 16, 5, 4
 
 
 def demo(
@@ -23,6 +23,7 @@ def demo(
     ),
 ) -> int:
     """Train a small CNN on handwritten digits and run both tests on it, with all methods."""
+    from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     narrator = TerminalNarrator(terminal())
@@ -37,11 +38,11 @@ def demo(
     narrator.say(
         "\n1. The model parameter randomisation test: destroy what the network learned, block by block."
     )
-    first = _model_test(network, out, narrator)
+    first = run_checks(_model_test(network, out / "model"), narrator=narrator)
     narrator.say(
         "\n2. The data randomisation test: train on permuted labels, so that there is nothing to learn."
     )
-    second = _label_test(out, narrator)
+    second = run_checks(_label_test(out / "labels"), narrator=narrator)
     _show(first, second)
     return 0
 
@@ -49,9 +50,9 @@ def demo(
 def _trained(out: Path, narrator: TerminalNarrator) -> TrainedNetwork:
     import torch
 
+    from salsanity.checks.label_networks import Training, labelled, trained
     from salsanity.data.digits import digits_source
     from salsanity.models.reference import demo_network
-    from salsanity.suite.networks import Training, labelled, trained
     from salsanity.training.settings import DEMO
 
     training = Training(
@@ -66,48 +67,46 @@ def _trained(out: Path, narrator: TerminalNarrator) -> TrainedNetwork:
     return trained(training, "true", 0, narrator)
 
 
-def _model_test(network: TrainedNetwork, out: Path, narrator: TerminalNarrator) -> Result:
-    from salsanity.checks.spec import CheckSpec
+def _model_test(network: TrainedNetwork, out: Path) -> Request:
+    from salsanity.checks.cascade import Cascade
+
+    return _request(Cascade(stages="all"), out, _spec(), model=network.model)
+
+
+def _label_test(out: Path) -> Request:
+    from salsanity.checks.labels import LabelTest
+    from salsanity.data.digits import digits_source
+    from salsanity.training.settings import DEMO_LABELS, DEMO_LABELS_IMAGES
+
+    check = LabelTest(train_images=DEMO_LABELS_IMAGES, training=DEMO_LABELS)
+    return _request(check, out, _spec(gallery=SHOWN), train=digits_source("train"))
+
+
+def _spec(**options: Any) -> RunSpec:
+    from salsanity.units.spec import RunSpec
+
+    return RunSpec(max_images=IMAGES, samples=EFFORT, steps=EFFORT, device="cpu", **options)
+
+
+def _request(
+    check: Any, out: Path, spec: RunSpec, *, model: Any = None, train: Any = None
+) -> Request:
+    """Ask for a check of the demo's network on test digits by all methods."""
     from salsanity.data.digits import digits_source
     from salsanity.models.reference import demo_network
     from salsanity.registry import BUILT_IN_METHODS
-    from salsanity.suite.model_randomization import run_model_randomization
+    from salsanity.suite.running import Request
     from salsanity.suite.subject import Subject
 
     source = digits_source("test")
-    return run_model_randomization(
-        Subject(network.model, "demo CNN", demo_network, source.class_names),
+    return Request(
+        (check,),
+        Subject(model, "demo CNN", demo_network, source.class_names),
         source,
+        spec,
         methods=list(BUILT_IN_METHODS),
-        spec=CheckSpec(
-            stages="all", max_images=IMAGES, draws=DRAWS, samples=EFFORT, steps=EFFORT, device="cpu"
-        ),
-        out=out / "model",
-        narrator=narrator,
-    )
-
-
-def _label_test(out: Path, narrator: TerminalNarrator) -> Result:
-    from salsanity.checks.spec import CheckSpec
-    from salsanity.data.digits import digits_source
-    from salsanity.models.reference import demo_network
-    from salsanity.registry import BUILT_IN_METHODS
-    from salsanity.suite.data_randomization import LabelSpec, run_data_randomization
-    from salsanity.training.settings import DEMO_LABELS, DEMO_LABELS_IMAGES
-
-    base = CheckSpec(
-        target="label", max_images=LABEL_IMAGES, samples=EFFORT, steps=EFFORT, device="cpu"
-    )
-    return run_data_randomization(
-        demo_network,
-        digits_source("train"),
-        digits_source("test"),
-        name="demo CNN",
-        labels=LabelSpec(train_images=DEMO_LABELS_IMAGES, settings=DEMO_LABELS),
-        spec=replace(base, gallery=4),
-        methods=list(BUILT_IN_METHODS),
-        out=out / "labels",
-        narrator=narrator,
+        out=out,
+        train=train,
     )
 
 

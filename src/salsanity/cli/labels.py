@@ -2,139 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Final, final
 
-import typer
-
+from salsanity.cli.opening import Builder, Parts, Shelf, builder_options
+from salsanity.cli.parameters import Command, Given, Group
+from salsanity.cli.showing import check_junit, show
+from salsanity.cli.train import Lessons, settings_of
 from salsanity.cli.values import listed
+from salsanity.cli.wishes import PAPER_EFFORT, Preset, Reading, Wanted, shared_groups, wanted
+from salsanity.options import option
 
 if TYPE_CHECKING:
     from torch import nn
 
     from salsanity.data.examples import ImageSource
+    from salsanity.suite.running import Request
 
-Many = list[str] | None
+NAME: Final = "labels"
 
 
-def labels(
-    model: Annotated[
-        str, typer.Option(help="reference:cnn, reference:mlp, file.py:function, or as for `check`.")
-    ],
-    data: Annotated[
-        str,
-        typer.Option(help="digits, mnist, fashion_mnist, cifar10, a folder, or file.py:function."),
-    ],
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar="SALSANITY_DATA", help="Where data sets already lie.")
-    ] = None,
-    true: Annotated[
-        Many, typer.Option(help="Weights of a network trained on true labels; repeat it.")
-    ] = None,
-    permuted: Annotated[
-        Many, typer.Option(help="Weights of a network trained on permuted labels; repeat it.")
-    ] = None,
-    networks: Annotated[int, typer.Option(help="Networks of each kind to train.")] = 2,
-    train_images: Annotated[int | None, typer.Option(help="Train on so many images only.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
-    threshold: Annotated[
-        float, typer.Option(help="Most of honest networks' agreement that may be left.")
-    ] = 0.5,
-    method: Annotated[
-        Many, typer.Option(help="A saliency method; repeat it or use commas.")
-    ] = None,
-    similarity: Annotated[Many, typer.Option(help="spearman, ssim, hog, pearson, cosine.")] = None,
-    max_images: Annotated[int, typer.Option(help="Test images to explain.")] = 50,
-    samples: Annotated[
-        int | None, typer.Option(help="Noisy samples (default 10 on a CPU, 50 on a GPU).")
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Path steps (default 10 on a CPU, 50 on a GPU).")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="The one seed.")] = 0,
-    preset: Annotated[
-        str | None, typer.Option(help="paper: its training and its methods; for a GPU.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-    batch_size: Annotated[str | None, typer.Option(help="auto or a number.")] = None,
-    memory_format: Annotated[str, typer.Option(help="auto, contiguous or channels_last.")] = "auto",
-    unit_timeout: Annotated[
-        float | None, typer.Option(help="Seconds that one unit of work may take.")
-    ] = None,
-    gallery: Annotated[int, typer.Option(help="Images kept with their maps for the figures.")] = 8,
-    executor: Annotated[
-        str | None, typer.Option(help="serial (default), or the name of a plug-in.")
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the verdicts as JSON on stdout, nothing else.")
-    ] = False,
-    junit: Annotated[
-        Path | None, typer.Option(help="Write the verdicts as JUnit XML to this file, for CI.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder.")] = None,
-) -> int:
+@final
+@dataclass(frozen=True)
+class Brought:
+    """Networks that were trained elsewhere."""
+
+    true: tuple[str, ...] = option(
+        (), "Weights of a network trained on true labels; repeat it or use commas."
+    )
+    permuted: tuple[str, ...] = option(
+        (), "Weights of a network trained on permuted labels; repeat it or use commas."
+    )
+
+
+def labels(given: Given) -> int:
     """Run the data randomisation test: train on true and on permuted labels, compare the maps, judge."""
-    from salsanity.checks.spec import CheckSpec
-    from salsanity.cli.check import batch_size_of, check_junit, show
-    from salsanity.cli.opening import builder_options
-    from salsanity.cli.train import settings_of
+    preset = given.of(Preset).preset
+    asked = wanted(given, checks=(NAME,), preset=PAPER_EFFORT if preset else None)
+    check_junit(asked.wishes.junit)
+    from salsanity.suite.running import run_checks
+    from salsanity.suite.terminal import TerminalNarrator, terminal
+
+    request = _request(given, asked, preset)
+    narrator = TerminalNarrator(terminal())
+    result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
+    return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
+
+
+def groups() -> tuple[Group, ...]:
+    """Return every option; those of other checks are read, so as to be refused."""
+    return (
+        Group("What is checked", Builder),
+        Group("What is checked", Parts),
+        Group("What is checked", Shelf),
+        Group("What is checked", Brought),
+        Group("How", Lessons),
+        Group("How", Preset),
+        Group("How", Reading),
+        *shared_groups(own=[NAME]),
+    )
+
+
+COMMAND = Command(labels, groups)
+
+
+def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
     from salsanity.data.sources import open_data
     from salsanity.models.load import load_model
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
-    from salsanity.suite.data_randomization import LabelSpec, run_data_randomization
-    from salsanity.suite.terminal import TerminalNarrator, terminal
+    from salsanity.suite.running import Request
+    from salsanity.suite.subject import Subject
 
-    check_junit(junit)
-    if not true:
+    model, brought = given.of(Builder).model, given.of(Brought)
+    data, shelf = given.of(Parts).data, given.of(Shelf).data_dir
+    if not brought.true:
         _check_parts(data)
-    test = open_data(data, data_dir=data_dir, split="test")
-    options = builder_options(model, test, preset=preset)
-    builder = load_model(model, options=options).make_model
-    assert builder is not None  # noqa: S101 - every loader without weights has one
-    brought = [_networks(model, listed(names), test) for names in (true, permuted)]
-    effort = 50 if preset else None
-    result = run_data_randomization(
-        builder,
-        None if brought[0] else open_data(data, data_dir=data_dir, split="train"),
-        test,
-        name=model,
-        labels=LabelSpec(
-            brought[0],
-            brought[1],
-            networks,
-            train_images,
-            settings_of(preset, epochs=epochs, learning_rate=learning_rate),
-            threshold,
-        ),
-        spec=CheckSpec(
-            target="label",
-            max_images=max_images,
-            samples=samples or effort,
-            steps=steps or effort,
-            endpoints=bool(preset),
-            seed=seed,
-            device=device,
-            batch_size=batch_size_of(batch_size),
-            memory_format=memory_format,  # type: ignore[arg-type]
-            gallery=gallery,
-            unit_timeout=unit_timeout,
-        ),
-        methods=listed(method) or (list(BUILT_IN_METHODS) if preset else None),
-        similarities=listed(similarity) or DEFAULT_SIMILARITIES,
-        out=out,
-        narrator=TerminalNarrator(terminal()),
-        executor=executor,
+    test = open_data(data, data_dir=shelf, split="test")
+    (check,) = asked.checks
+    check = replace(
+        check,
+        true=_networks(model, brought.true, test),
+        permuted=_networks(model, brought.permuted, test),
+        training=settings_of(preset, given.of(Lessons)),
     )
-    return show(result, as_json=as_json, junit=junit)
+    options = builder_options(model, test, preset=preset)
+    return Request(
+        (check,),
+        Subject(None, model, load_model(model, options=options).make_model),
+        test,
+        asked.spec,
+        methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
+        similarities=asked.wishes.similarity or DEFAULT_SIMILARITIES,
+        out=asked.wishes.out,
+        train=None if brought.true else open_data(data, data_dir=shelf, split="train"),
+    )
 
 
-def _networks(model: str, files: list[str], test: ImageSource) -> tuple[nn.Module, ...]:
-    from salsanity.cli.opening import builder_options
+def _networks(model: str, files: tuple[str, ...], test: ImageSource) -> tuple[nn.Module, ...]:
     from salsanity.models.load import load_model
 
     options = builder_options(model, test)
-    return tuple(load_model(model, weights=Path(file), options=options).model for file in files)
+    found = (load_model(model, weights=Path(f), options=options) for f in listed(files))
+    return tuple(loaded.model for loaded in found)
 
 
 def _check_parts(data: str) -> None:

@@ -1,4 +1,4 @@
-"""`salsanity methods`, `similarities`, `models` and `data`: what there is."""
+"""`salsanity checks`, `methods`, `similarities`, `models` and `data`: what there is."""
 
 from __future__ import annotations
 
@@ -8,9 +8,25 @@ from typing import Final
 import typer
 
 
+def checks() -> int:
+    """List the checks: what each asks, what it needs and what it costs."""
+    from salsanity.checks.named import ALL_CHEAP, BUILT_IN, CHEAP
+    from salsanity.plugins import CHECKS, plugin_names
+
+    for name, kind in BUILT_IN.items():
+        typer.echo(f"{name:16}{kind.words.question}")
+        for label in ("needs", "costs"):
+            typer.echo(f"{'':16}{label.capitalize()}: {getattr(kind, label)}.")
+    for name in plugin_names(CHECKS):
+        typer.echo(f"{name:16}plug-in")
+    typer.echo(f"\n{ALL_CHEAP:16}{', '.join(CHEAP)}: those that need one network and no training")
+    typer.echo("Also: file.py:Check, and arguments as in cascade(order='independent')")
+    return 0
+
+
 def methods() -> int:
     """List the saliency methods, the controls and the plug-ins."""
-    from salsanity.plugins import plugin_names
+    from salsanity.plugins import LIBRARIES, METHODS, plugin_names
     from salsanity.registry import BUILT_IN_METHODS, CONTROLS, Effort
 
     for name, make in BUILT_IN_METHODS.items():
@@ -19,21 +35,21 @@ def methods() -> int:
     for name, control in CONTROLS.items():
         typer.echo(f"{name:34}{_first_line(control())}")
     typer.echo("\nAlso: file.py:function, and arguments as in smoothgrad(samples=20, sd=0.1)")
-    for name in plugin_names("salsanity.methods"):
+    for name in plugin_names(METHODS):
         typer.echo(f"{name:34}plug-in")
-    for name in plugin_names("salsanity.libraries"):
+    for name in plugin_names(LIBRARIES):
         typer.echo(f"{name + ':NAME(...)':34}explainers of another library (docs/explainers.md)")
     return 0
 
 
 def similarities() -> int:
     """List the similarities of two maps."""
-    from salsanity.plugins import plugin_names
+    from salsanity.plugins import SIMILARITIES, plugin_names
     from salsanity.registry import BUILT_IN_SIMILARITIES
 
     for name, make in BUILT_IN_SIMILARITIES.items():
         typer.echo(f"{name:12}{_first_line(make())}")
-    for name in plugin_names("salsanity.similarities"):
+    for name in plugin_names(SIMILARITIES):
         typer.echo(f"{name:12}plug-in")
     return 0
 
@@ -70,6 +86,7 @@ _DATA: Final = {
 }
 
 COMMANDS: Final[dict[str, Callable[..., int]]] = {
+    "checks": checks,
     "methods": methods,
     "similarities": similarities,
     "models": models,

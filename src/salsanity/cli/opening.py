@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from salsanity.cli.values import numbers
 from salsanity.errors import ModelError, UsageError
+from salsanity.options import checked, option
 
 if TYPE_CHECKING:
     from salsanity.data.examples import ImageSource
@@ -15,15 +17,82 @@ if TYPE_CHECKING:
     from salsanity.suite.subject import Subject
 
 
+@final
+@dataclass(frozen=True)
+class Trained:
+    """A trained network as it is named."""
+
+    model: str = option(
+        MISSING,
+        "torchvision:NAME, timm:NAME, hf:NAME, file.py:function, package.module:function or reference:cnn|mlp.",
+    )
+    weights: Path | None = option(None, "Trained weights: .safetensors, .pt or .pth.")
+    class_names: Path | None = option(
+        None, "Names of the classes by index: a .json or one name a line."
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Builder:
+    """An architecture as it is named, to be trained."""
+
+    model: str = option(
+        MISSING, "reference:cnn, reference:mlp, file.py:function, or as for `salsanity check`."
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Pictures:
+    """The images of a check as they are named."""
+
+    images: Path | None = option(
+        None, "A folder of images, flat or with a subfolder per class, in sorted order."
+    )
+    data: str | None = option(
+        None, "digits, mnist, fashion_mnist, cifar10 or file.py:function, in place of images."
+    )
+    max_pixels: int | None = option(
+        None, "Pixels that one image file may have; unset, 50 million.", least=1, most=10**12
+    )
+    max_bytes: int | None = option(
+        None, "Bytes that one image file may have; unset, 200 million.", least=1, most=10**12
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse bounds that no image could keep."""
+        checked(self)
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """Data to train and to test on, as they are named."""
+
+    data: str = option(
+        MISSING, "digits, mnist, fashion_mnist, cifar10, a folder, or file.py:function."
+    )
+
+
+@final
+@dataclass(frozen=True)
+class Shelf:
+    """Where data sets lie."""
+
+    data_dir: Path | None = option(None, "Where data sets already lie.", variable="SALSANITY_DATA")
+
+
+@final
 @dataclass(frozen=True)
 class Fitting:
     """The preprocessing options as given; None: from the library's own metadata, or from the data set."""
 
-    size: int | None = None
-    resize: int | None = None
-    mean: str | None = None
-    std: str | None = None
-    channels: int | None = None
+    size: int | None = option(None, "Side of the centre crop, pixels.")
+    resize: int | None = option(None, "Short side before the crop, pixels.")
+    mean: str | None = option(None, "Per channel, e.g. .485,.456,.406.")
+    std: str | None = option(None, "Per channel, e.g. .229,.224,.225.")
+    channels: int | None = option(None, "1 (grey) or 3 (RGB).")
 
     def given(self) -> dict[str, Any]:
         """Return the given ones as keyword arguments of `Preprocessing`."""
@@ -37,25 +106,35 @@ class Fitting:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def open_images(
-    *,
-    folder: Path | None,
-    data: str | None,
-    data_dir: Path | None,
-    split: str,
-    fitting: Preprocessing | None,
-    limits: dict[str, int] | None = None,
-) -> ImageSource:
-    """Open `--images` or `--data`; exactly one must be given. `limits`: fields of `Limits`, for a folder."""
-    if (folder is None) == (data is None):
+def opened(
+    trained: Trained, pictures: Pictures, shelf: Shelf, fitting: Fitting, *, preset: str | None
+) -> tuple[Subject, ImageSource]:
+    """Open the network and images that fit it; the paper's architectures are built to fit the images."""
+    is_folder = pictures.images is not None
+    plain = None
+    if trained.model.startswith("reference:"):
+        plain = open_images(pictures, shelf, preprocessing_of(fitting, None, is_folder=is_folder))
+    subject, known = open_subject(trained, builder_options(trained.model, plain, preset=preset))
+    if plain is not None:
+        return subject, plain
+    found = preprocessing_of(fitting, known, is_folder=is_folder)
+    return subject, open_images(pictures, shelf, found)
+
+
+def open_images(pictures: Pictures, shelf: Shelf, fitting: Preprocessing | None) -> ImageSource:
+    """Open `--images` or `--data`; exactly one must be given."""
+    if (pictures.images is None) == (pictures.data is None):
         raise UsageError("expected either --images DIR or --data NAME; give one of them")
     from salsanity.data.images import Limits, open_folder
     from salsanity.data.sources import open_data
 
-    bounds = Limits(**(limits or {}))
-    if folder is not None:
-        return open_folder(folder, preprocessing=fitting, limits=bounds)
-    return open_data(str(data), data_dir=data_dir, split=split, preprocessing=fitting)
+    if pictures.images is None:
+        return open_data(
+            str(pictures.data), data_dir=shelf.data_dir, split="test", preprocessing=fitting
+        )
+    bounds = {"max_pixels": pictures.max_pixels, "max_bytes": pictures.max_bytes}
+    limits = Limits(**{name: bound for name, bound in bounds.items() if bound is not None})
+    return open_folder(pictures.images, preprocessing=fitting, limits=limits)
 
 
 def preprocessing_of(
@@ -72,22 +151,23 @@ def preprocessing_of(
 
 
 def open_subject(
-    model: str, weights: Path | None, options: dict[str, Any], *, class_names: Path | None = None
+    trained: Trained, options: Mapping[str, Any]
 ) -> tuple[Subject, dict[str, Any] | None]:
-    """Load `--model` with `--weights` and the names of its classes, and what its library says of preprocessing."""
+    """Load the network with its weights and the names of its classes, and what its library says of preprocessing."""
     from salsanity.data.class_names import read_class_names
     from salsanity.models.load import load_model
     from salsanity.suite.subject import Subject
 
+    model, weights = trained.model, trained.weights
     if model.startswith("reference:") and weights is None:
         raise ModelError(
             f"expected trained weights for {model}: make them with `salsanity train --model {model} --data D --out F` and give "
             "--weights F"
         )
-    loaded = load_model(model, weights=weights, options=options)
-    names = loaded.class_names if class_names is None else read_class_names(class_names)
-    subject = Subject(loaded.model, loaded.name, loaded.make_model, names)
-    return subject, loaded.preprocessing
+    loaded = load_model(model, weights=weights, options=dict(options))
+    file = trained.class_names
+    names = loaded.class_names if file is None else read_class_names(file)
+    return Subject(loaded.model, loaded.name, loaded.make_model, names), loaded.preprocessing
 
 
 def untrained(subject: Subject) -> str | None:
@@ -103,7 +183,7 @@ def untrained(subject: Subject) -> str | None:
         return None
     with torch.random.fork_rng():
         again = subject.make_model().state_dict()
-    mine = subject.model.state_dict()
+    mine = subject.classifier().state_dict()
     learned = [
         n for n, v in mine.items() if v.is_floating_point() and v.numel() > 1 and v.std() > 0
     ]

@@ -2,89 +2,131 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, final
 
 import typer
 
+from salsanity.cli.opening import Builder, Parts, Shelf, builder_options
+from salsanity.cli.parameters import Command, Given, Group
+from salsanity.cli.wishes import Preset
+from salsanity.errors import UsageError
+from salsanity.options import checked, option
+from salsanity.training.settings import LABELS, PAPER, TrainingSettings
+
 if TYPE_CHECKING:
-    from salsanity.training.settings import TrainingSettings
+    from salsanity.checks.label_networks import Kind, Training
 
 
-def train(
-    model: Annotated[str, typer.Option(help="reference:cnn, reference:mlp, or file.py:function.")],
-    data: Annotated[
-        str,
-        typer.Option(help="digits, mnist, fashion_mnist, cifar10, a folder, or file.py:function."),
-    ],
-    out: Annotated[Path, typer.Option(help="Where the weights go (.safetensors).")],
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar="SALSANITY_DATA", help="Where data sets already lie.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Epochs at most.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of Adam.")] = None,
-    train_images: Annotated[int | None, typer.Option(help="Train on so many images only.")] = None,
-    permute_labels: Annotated[
-        bool, typer.Option("--permute-labels", help="Permute the training labels first.")
-    ] = False,
-    preset: Annotated[str | None, typer.Option(help="paper: its settings, hours on a CPU.")] = None,
-    seed: Annotated[int, typer.Option(help="The one seed.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
-) -> int:
+@final
+@dataclass(frozen=True)
+class Lessons:
+    """How networks are trained; None: as the preset has it."""
+
+    epochs: int | None = option(
+        None, f"Epochs at most; unset, {LABELS.epochs}.", least=1, most=1_000_000
+    )
+    learning_rate: float | None = option(
+        None,
+        f"Of Adam; unset, {LABELS.learning_rate:g}, and {PAPER.learning_rate:g} with the preset.",
+        least=0,
+        most=100,
+        is_open=True,
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse values under which nothing is learned."""
+        checked(self)
+
+
+@final
+@dataclass(frozen=True)
+class Pupil:
+    """What becomes of the network, and whether its labels mean anything."""
+
+    out: Path = option(MISSING, "Where the weights go (.safetensors).")
+    permute_labels: bool = option(False, "Permute the training labels first.")
+
+
+def train(given: Given) -> int:
     """Train one network and write its weights; an interrupted training continues."""
-    from salsanity.cli.opening import builder_options
-    from salsanity.data.sources import open_data
-    from salsanity.errors import UsageError
-    from salsanity.models.load import load_model
-    from salsanity.suite.networks import Training, labelled, trained
-    from salsanity.suite.subject import device_of
+    from salsanity.checks.label_networks import trained
     from salsanity.suite.terminal import TerminalNarrator, terminal
     from salsanity.training.checkpoint import save_weights
 
-    if out.is_dir():
-        raise UsageError(f"expected --out as the name of a file, got the folder {out}")
-    training_source = open_data(data, data_dir=data_dir, split="train")
-    test = labelled(open_data(data, data_dir=data_dir, split="test"))
-    builder = load_model(
-        model, options=builder_options(model, training_source, preset=preset)
-    ).make_model
-    assert builder is not None  # noqa: S101 - every loader without weights has one
-    kept = out.with_name(f".{out.name}.training")
-    training = Training(
-        builder,
-        labelled(training_source, limit=train_images, seed=seed),
-        test,
-        settings_of(preset, epochs=epochs, learning_rate=learning_rate),
-        seed,
-        device_of(device),
-        kept,
-    )
-    network = trained(
-        training, "permuted" if permute_labels else "true", 0, TerminalNarrator(terminal())
-    )
+    pupil = given.of(Pupil)
+    if pupil.out.is_dir():
+        raise UsageError(f"expected --out as the name of a file, got the folder {pupil.out}")
+    training = _training(given, pupil.out)
+    kind: Kind = "permuted" if pupil.permute_labels else "true"
+    network = trained(training, kind, 0, TerminalNarrator(terminal()))
     facts = {
-        "model": model,
-        "data": data,
+        "model": given.of(Builder).model,
+        "data": given.of(Parts).data,
         "train_accuracy": str(network.train_accuracy),
         "test_accuracy": str(network.test_accuracy),
     }
-    save_weights(out, network.model, metadata=facts)
-    for file in kept.iterdir():
+    save_weights(pupil.out, network.model, metadata=facts)
+    for file in training.folder.iterdir():
         file.unlink()
-    kept.rmdir()
+    training.folder.rmdir()
     typer.echo(
-        f"{out}: train accuracy {network.train_accuracy:.3f}, test accuracy {network.test_accuracy:.3f}"
+        f"{pupil.out}: train accuracy {network.train_accuracy:.3f}, test accuracy {network.test_accuracy:.3f}"
     )
     return 0
 
 
-def settings_of(preset: str | None, **given: Any) -> TrainingSettings:
+def groups() -> tuple[Group, ...]:
+    """Return every option."""
+    from salsanity.checks.labels import LabelTest
+    from salsanity.units.spec import RunSpec
+
+    return (
+        Group("What is trained", Builder),
+        Group("What is trained", Parts),
+        Group("What is trained", Shelf),
+        Group("What is trained", Pupil),
+        Group("How", Lessons),
+        Group("How", LabelTest, names=("train_images",)),
+        Group("How", Preset),
+        Group("How", RunSpec, names=("seed", "device")),
+    )
+
+
+COMMAND = Command(train, groups)
+
+
+def _training(given: Given, out: Path) -> Training:
+    from salsanity.checks.label_networks import Training, labelled
+    from salsanity.checks.labels import LabelTest
+    from salsanity.data.sources import open_data
+    from salsanity.models.load import load_model
+    from salsanity.suite.subject import device_of
+    from salsanity.units.spec import RunSpec
+
+    model, spec, preset = given.of(Builder).model, given.of(RunSpec), given.of(Preset).preset
+    data, shelf = given.of(Parts).data, given.of(Shelf).data_dir
+    source = open_data(data, data_dir=shelf, split="train")
+    test = labelled(open_data(data, data_dir=shelf, split="test"))
+    builder = load_model(model, options=builder_options(model, source, preset=preset)).make_model
+    assert builder is not None  # noqa: S101 - every loader without weights has one
+    return Training(
+        builder,
+        labelled(source, limit=given.of(LabelTest).train_images, seed=spec.seed),
+        test,
+        settings_of(preset, given.of(Lessons)),
+        spec.seed,
+        device_of(spec.device),
+        out.with_name(f".{out.name}.training"),
+    )
+
+
+def settings_of(preset: str | None, lessons: Lessons) -> TrainingSettings:
     """Return the training settings of a preset with what the options say laid over it."""
-    from dataclasses import replace
-
-    from salsanity.errors import UsageError
-    from salsanity.training.settings import LABELS, PAPER
-
-    if preset not in (None, "paper"):
-        raise UsageError(f"expected --preset paper, got {preset!r}")
-    return replace(PAPER if preset else LABELS, **{k: v for k, v in given.items() if v is not None})
+    usual = PAPER if preset else LABELS
+    return replace(
+        usual,
+        epochs=lessons.epochs or usual.epochs,
+        learning_rate=lessons.learning_rate or usual.learning_rate,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from salsanity.errors import SpecError, UsageError
 
@@ -50,35 +50,15 @@ def numbers(option: str, text: str | None) -> tuple[float, ...] | None:
     return found
 
 
-FROM_FILE: Final = ("method", "similarity", "out", "executor")
-"""Options of a configuration file beside the fields of `CheckSpec`; the others are given on the command line."""
-
-
 def configuration(path: Path | None) -> dict[str, Any]:
     """Read a TOML file of options: their names with underscores, lists as arrays."""
     if path is None:
         return {}
     try:
-        return _checked(tomllib.loads(path.read_text(encoding="utf-8")), path)
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(
             f"expected a configuration file, but {path} cannot be read: {error.strerror}"
         ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SpecError(f"expected TOML in {path}, but it does not parse: {error}") from error
-
-
-def _checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
-    """Check the types of the options that `CheckSpec` does not check."""
-    for name in ("method", "similarity"):
-        value = found.get(name, [])
-        if not isinstance(value, str) and not (
-            isinstance(value, list) and all(isinstance(part, str) for part in value)
-        ):
-            raise SpecError(f"expected {name} in {path} as text or a list of texts, got {value!r}")
-        if name in found:
-            found[name] = listed([value] if isinstance(value, str) else value)
-    for name in ("out", "executor"):
-        if not isinstance(found.get(name, ""), str):
-            raise SpecError(f"expected {name} in {path} as text, got {found[name]!r}")
-    return found

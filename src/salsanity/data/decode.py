@@ -38,6 +38,8 @@ FILTERS: Final = {
 
 TRANSPARENT: Final = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 
+GREY: Final = frozenset({"1", "L", "LA", "La", "F"})
+
 
 @final
 @dataclass(frozen=True)
@@ -109,6 +111,17 @@ def _check_pixels(width: int, height: int, limits: Limits) -> None:
             f"expected at most {limits.max_pixels} pixels, it has {width} x {height}; "
             "raise --max-pixels if it is meant"
         )
+
+
+def pixels_of(image: Image.Image, preprocessing: Preprocessing | None) -> Tensor:
+    """Return an image that Pillow holds as (C, H, W) in [0, 1], resized and cropped but not normalised.
+
+    Without preprocessing it has its own size, and one channel where it is grey, else three.
+    """
+    if preprocessing is None:
+        is_grey = image.mode in GREY or image.mode.startswith("I")
+        return _tensor(_plain(image, 1 if is_grey else 3)).float().contiguous()
+    return _fitted(image, preprocessing, DEFAULT_LIMITS)
 
 
 def _fitted(image: Image.Image, preprocessing: Preprocessing, limits: Limits) -> Tensor:

@@ -10,6 +10,7 @@ from typing import Protocol, final, runtime_checkable
 import torch
 from torch import Tensor
 
+from salsanity.errors import DataError
 from salsanity.seeds import seed_for
 
 
@@ -19,13 +20,15 @@ class Example:
     """One image as the network gets it, and as a person sees it.
 
     `x`: (C, H, W), preprocessed. `label`: class index, or None where unknown. `name`: printable,
-    unique in its source. `display`: (C, H, W) in [0, 1], before normalisation, for figures.
+    unique in its source. `display`: (C, H, W) in [0, 1], before normalisation, for figures. `why_unlabelled`: a clause that
+    says why what stands for the label is no class index.
     """
 
     x: Tensor
     label: int | None
     name: str
     display: Tensor
+    why_unlabelled: str | None = None
 
 
 @runtime_checkable
@@ -45,6 +48,25 @@ class ImageSource(Protocol):
 
     def __getitem__(self, index: int, /) -> Example:
         """Load one item; raise `DataError` for this item alone if it cannot be read."""
+
+
+def without_label(source: ImageSource, indices: Sequence[int]) -> str | None:
+    """Name the first of the images at `indices` that has no label, and why it has none; None where all have one."""
+    for index in indices:
+        example = source[index]
+        if example.label is None:
+            return f"{example.name}: {example.why_unlabelled or 'it has no label'}"
+    return None
+
+
+def check_repeatable(source: ImageSource, index: int) -> None:
+    """Raise `DataError` where an image has other pixels each time that it is loaded, as random transforms make them."""
+    first, second = source[index], source[index]
+    if image_id(first.x) != image_id(second.x):
+        raise DataError(
+            f"expected the same pixels each time that {first.name} is loaded, got others; take random transforms (crops, flips, "
+            "noise) out of the data set, as for validation"
+        )
 
 
 def image_id(x: Tensor) -> str:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, final
+
+from torch import Tensor
 
 from salsanity.data.decode import DEFAULT_LIMITS, SUFFIXES, Limits, decode
 from salsanity.data.examples import Example, image_id, seeded_order
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.errors import DataError
 
-__all__ = ["FolderSource", "Limits", "image_id", "open_folder", "seeded_order"]
+__all__ = ["FolderSource", "Limits", "image_id", "of_one_size", "open_folder", "seeded_order"]
 
 LABELS_FILE: Final = "labels.json"
 MAX_LABELS_BYTES: Final = 64_000_000
+
+USUAL_SIDE: Final = 224
+"""Side of the crop where images differ in size and nobody said which."""
+
+SAMPLED: Final = 64
+"""Images whose sizes are looked at, about."""
+
+SHOWN: Final = 4
 
 
 @final
@@ -26,8 +37,8 @@ class FolderSource:
 
     `files`: paths inside `folder`, sorted. `labels`: class index by path; `numbered`: the class
     subfolders in the order of the indices that their images were given, unless labels.json gives
-    them. `ignored`: what lies there and has no image's suffix. A file that is broken, or a link out of the folder, is a
-    `DataError` of that item alone.
+    them. `ignored`: what lies there and has no image's suffix. `unmatched`: what labels.json names and is not there. A file
+    that is broken, or a link out of the folder, is a `DataError` of that item alone.
     """
 
     folder: Path
@@ -38,6 +49,24 @@ class FolderSource:
     limits: Limits = DEFAULT_LIMITS
     ignored: tuple[str, ...] = ()
     numbered: tuple[str, ...] = ()
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Say which files are no images, and which names in labels.json fit none."""
+        found = []
+        if self.ignored:
+            found.append(
+                f"{_counted(len(self.ignored), 'entry', 'entries')} of {self.name} without an image's suffix were left out: "
+                f"{_some(self.ignored)}."
+            )
+        if self.unmatched:
+            bare = sum(file not in self.labels for file in self.files)
+            found.append(
+                f"{_counted(len(self.unmatched), 'name', 'names')} in {LABELS_FILE} fit no file of {self.name}: "
+                f"{_some(self.unmatched)}; {bare} of {len(self)} images have no label."
+            )
+        return tuple(found)
 
     @property
     def name(self) -> str:
@@ -97,7 +126,8 @@ def open_folder(
             f"expected images in {printable(str(top))} or in its subfolders, found none "
             f"(looked for {', '.join(SUFFIXES)})"
         )
-    given = _read_labels(top)
+    named, present = _read_labels(top), set(found)
+    given = {file: label for file, label in named.items() if file in present}
     return FolderSource(
         folder=top,
         files=tuple(sorted(found)),
@@ -106,7 +136,8 @@ def open_folder(
         class_names=class_names or (classes and tuple(printable(name) for name in classes)),
         limits=limits,
         ignored=tuple(sorted(printable(other) for other in others if other != LABELS_FILE)),
-        numbered=() if given else classes or (),
+        numbered=() if named else classes or (),
+        unmatched=tuple(sorted(printable(file) for file in named.keys() - given.keys())),
     )
 
 
@@ -119,6 +150,38 @@ def for_classes(source: FolderSource, classes: int) -> tuple[FolderSource, str |
         f"taken for its classes; a {LABELS_FILE} there (path -> class index) says what each image shows."
     )
     return replace(source, labels={}, class_names=None, numbered=()), note
+
+
+def of_one_size(source: FolderSource) -> tuple[FolderSource, str | None]:
+    """Bring images of several sizes to one where no size was asked for, and say so; images of one size stay as they are."""
+    asked = source.preprocessing
+    if asked.size is not None:
+        return source, None
+    shapes = {tuple(x.shape) for x in _sampled(source)}
+    if len(shapes) < 2:
+        return source, None
+    size = min(USUAL_SIDE, asked.resize or USUAL_SIDE)
+    note = (
+        f"The images of {source.name} have several sizes, and no size was given: the centre {size} x {size} pixels are taken, "
+        "after resizing; give the size (and mean and std) that the network was trained with."
+    )
+    return replace(source, preprocessing=replace(asked, size=size)), note
+
+
+def _sampled(source: FolderSource) -> Iterator[Tensor]:
+    """Read some images, evenly over the folder; broken ones are left for later."""
+    for index in range(0, len(source), max(1, len(source) // SAMPLED)):
+        with suppress(DataError):
+            yield source[index].x
+
+
+def _counted(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return f"{', '.join(names[:SHOWN])}{more}"
 
 
 def printable(name: str) -> str:
@@ -179,7 +242,14 @@ def _read_labels(top: Path) -> dict[str, int]:
         raise DataError(
             f"expected an object of file names and class indices (from 0) in {printable(str(path))}"
         )
-    return labels
+    return {_plain(top, file): label for file, label in labels.items()}
+
+
+def _plain(top: Path, file: str) -> str:
+    """Return a path inside the folder as it is listed: without `./`, and with `/` where no file is named with a backslash."""
+    if "\\" in file and not (top / file).exists():
+        file = file.replace("\\", "/")
+    return file.removeprefix("./")
 
 
 def _is_class(value: object) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Final, Literal, final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Final, Literal, final
 
 import torch
 from torch import Tensor
@@ -82,6 +83,45 @@ class Preprocessing:
         if short is not None and short != min(height, width):
             images = _resized(images, short_sided(height, width, short), self.interpolation)
         return images if self.size is None else centre_cropped(images, self.size)
+
+
+def preprocessing_from(
+    known: Mapping[str, Any] | None = None,
+    *,
+    size: int | None = None,
+    resize: int | None = None,
+    mean: float | Iterable[float] | None = None,
+    std: float | Iterable[float] | None = None,
+    channels: int | None = None,
+    interpolation: Interpolation | None = None,
+) -> Preprocessing | None:
+    """Lay what was asked for over what a library knows of its network; None where neither says anything.
+
+    `known`: fields of `Preprocessing`. `mean`, `std`: one number for all channels, or one per channel.
+    """
+    asked = {
+        "size": size,
+        "resize": resize,
+        "mean": _moments("mean", mean),
+        "std": _moments("std", std),
+        "channels": channels,
+        "interpolation": interpolation,
+    }
+    names = {field.name for field in fields(Preprocessing)}
+    merged = {name: value for name, value in (known or {}).items() if name in names}
+    merged |= {name: value for name, value in asked.items() if value is not None}
+    return Preprocessing(**merged) if merged else None
+
+
+def _moments(name: str, values: float | Iterable[float] | None) -> tuple[float, ...] | None:
+    if values is None:
+        return None
+    try:
+        return tuple(map(float, values if isinstance(values, Iterable) else (values,)))
+    except (TypeError, ValueError):
+        raise DataError(
+            f"expected {name} as a number, or one per channel, got {values!r}"
+        ) from None
 
 
 def short_sided(height: int, width: int, short: int) -> tuple[int, int]:

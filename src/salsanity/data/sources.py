@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
-import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from salsanity.data import cifar
+from salsanity.data.decode import DEFAULT_LIMITS, Limits
 from salsanity.data.digits import CLASS_NAMES as DIGITS
 from salsanity.data.digits import digits_source
 from salsanity.data.examples import ImageSource
 from salsanity.data.fetch import find_or_fetch
 from salsanity.data.idx import PREFIXES, idx_source
-from salsanity.data.images import open_folder
+from salsanity.data.images import of_one_size, open_folder
 from salsanity.data.preprocessing import Preprocessing
-from salsanity.data.tensors import as_source
-from salsanity.errors import DataError
+from salsanity.data.tensors import TensorSource, as_source
+from salsanity.errors import DataError, UsageError
+from salsanity.symbols import at_home, home_of, load_symbol
 
 Split = Literal["train", "test"]
 
@@ -71,6 +70,29 @@ def open_data(
     raise DataError(_unknown(spec))
 
 
+def open_images(
+    images: Any,
+    *,
+    name: str = "data",
+    class_names: tuple[str, ...] | None = None,
+    preprocessing: Preprocessing | None = None,
+    limits: Limits = DEFAULT_LIMITS,
+) -> tuple[ImageSource, tuple[str, ...]]:
+    """Take what a user has, the path of a folder or whatever `as_source` takes; return it, and what is to be said of it.
+
+    A folder whose images differ in size is brought to one, as on the command line, if `preprocessing` names none.
+    """
+    if isinstance(images, str | Path):
+        folder = Path(images).expanduser()
+        source, note = of_one_size(
+            open_folder(folder, preprocessing=preprocessing, class_names=class_names, limits=limits)
+        )
+        return source, (*source.notes, *([note] if note else []))
+    found = as_source(images, name=name, class_names=class_names, preprocessing=preprocessing)
+    why = found.why_unlabelled if isinstance(found, TensorSource) else None
+    return found, () if why is None else (f"The labels of {name} are not used: {why}.",)
+
+
 def _split(split: str) -> Split:
     if split == "train":
         return "train"
@@ -111,7 +133,8 @@ def _from_function(spec: str, split: Split, preprocessing: Preprocessing | None)
     function = _function(spec)
     try:
         told = {"split": split} if "split" in inspect.signature(function).parameters else {}
-        data = function(**told)
+        with at_home(home_of(spec)):  # what it imports only now lies there
+            data = function(**told)
     except Exception as error:  # user code may raise anything
         raise DataError(f"{spec} failed: {type(error).__name__}: {error}") from error
     name = spec.rpartition(":")[2]
@@ -119,23 +142,12 @@ def _from_function(spec: str, split: Split, preprocessing: Preprocessing | None)
 
 
 def _function(spec: str) -> Callable[..., Any]:
-    file, _, name = spec.rpartition(":")
-    path = Path(file).expanduser()
-    if not path.is_file():
-        raise DataError(f"expected a Python file before the colon of {spec!r}, there is no {path}")
-    tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    plan = importlib.util.spec_from_file_location(f"salsanity_data_{path.stem}_{tag}", path)
-    if plan is None or plan.loader is None:
-        raise DataError(f"expected a Python file, {path} cannot be imported")
-    module = importlib.util.module_from_spec(plan)
-    sys.modules[plan.name] = module  # dataclasses look their module up here
     try:
-        plan.loader.exec_module(module)
-    except Exception as error:  # user code may raise anything
-        raise DataError(f"importing {path} failed: {type(error).__name__}: {error}") from error
-    function = getattr(module, name, None)
+        function = load_symbol(spec)
+    except UsageError as error:
+        raise DataError(str(error)) from error
     if not callable(function):
-        raise DataError(f"expected a function {name!r} in {path}; it has none")
+        raise DataError(f"expected a function as {spec}, got {type(function).__name__}")
     return function  # type: ignore[no-any-return]
 
 

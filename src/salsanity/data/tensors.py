@@ -8,12 +8,26 @@ from typing import Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
+from salsanity.data.decode import pixels_of
 from salsanity.data.examples import Example, ImageSource
+from salsanity.data.labels import UNLABELLED, as_labels, as_targets, class_index
+from salsanity.data.loaders import dataset_of
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.errors import DataError
+
+__all__ = [
+    "DatasetSource",
+    "MapDataset",
+    "TensorSource",
+    "as_source",
+    "as_targets",
+    "displayable",
+    "stack",
+]
 
 IMAGE_KEYS: Final = ("pixel_values", "image", "img", "x", "input")
 LABEL_KEYS: Final = ("labels", "label", "y", "target")
@@ -25,8 +39,8 @@ class TensorSource:
     """Images that lie in memory as one tensor.
 
     `pixels`: (N, C, H, W) uint8 (0 to 255 stand for 0 to 1) or floating point; other input shapes
-    (N, ...) work if nothing has to be preprocessed. `labels`: (N,) integers. Item i is called
-    `prefix`/i.
+    (N, ...) work if nothing has to be preprocessed. `labels`: (N,) integers, -1 where unknown. Item i is called
+    `prefix`/i. `why_unlabelled`: why what stood for the labels is none.
     """
 
     pixels: Tensor
@@ -35,6 +49,7 @@ class TensorSource:
     class_names: tuple[str, ...] | None = None
     prefix: str = "item"
     preprocessing: Preprocessing | None = None
+    why_unlabelled: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse shapes and labels that do not fit."""
@@ -56,15 +71,17 @@ class TensorSource:
     def __getitem__(self, index: int) -> Example:
         """Return image `index`, preprocessed."""
         index = _position(index, len(self))
-        label = None if self.labels is None else int(self.labels[index])
-        return _example(self.pixels[index], label, f"{self.prefix}/{index}", self.preprocessing)
+        label = UNLABELLED if self.labels is None else int(self.labels[index])
+        known = (None if label == UNLABELLED else label), self.why_unlabelled
+        return _example(self.pixels[index], known, f"{self.prefix}/{index}", self.preprocessing)
 
     def stacked(self, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:
         """Return the preprocessed images (n, C, H, W) and labels (n,) at `indices`, all at once."""
         rows = torch.as_tensor(indices, dtype=torch.int64)
         _, x = _prepared(self.pixels[rows], self.preprocessing)
         _check_finite(x, self.name)
-        return x, None if self.labels is None else self.labels[rows].to(torch.int64)
+        labels = None if self.labels is None else self.labels[rows].to(torch.int64)
+        return x, None if labels is None or bool((labels == UNLABELLED).any()) else labels
 
 
 @runtime_checkable
@@ -83,8 +100,8 @@ class MapDataset(Protocol):
 class DatasetSource:
     """Any map-style data set whose items are x, (x, label) or a mapping with an image and a label.
 
-    x: (C, H, W). Floating-point images are taken as preprocessed, and `preprocessing`, if given,
-    only tells how to show them; uint8 images are brought to [0, 1] and preprocessed.
+    x: (C, H, W), or what Pillow holds. Floating-point images are taken as preprocessed, and `preprocessing`, if given,
+    only tells how to show them; uint8 images and Pillow's are brought to [0, 1] and preprocessed.
     """
 
     dataset: MapDataset
@@ -107,14 +124,20 @@ class DatasetSource:
         name = f"{self.name}/{index}"
         try:
             image, label = _pair(self.dataset[index])
-            pixels = _pixels(_tensor(image))
+            is_plain = isinstance(image, Image.Image)
+            pixels = pixels_of(image, self.preprocessing) if is_plain else _pixels(_tensor(image))
+            known = class_index(label, self.class_names)
         except Exception as error:  # user code may raise anything
             raise DataError(f"item {name} cannot be read: {_reason(error)}") from error
-        known = None if label is None else _label(label, name)
-        if pixels.dtype == torch.uint8 or self.preprocessing is None:
+        if self.preprocessing is None or (pixels.dtype == torch.uint8 and not is_plain):
             return _example(pixels, known, name, self.preprocessing)
-        _check_finite(pixels, name)
-        return Example(pixels, known, name, self.preprocessing.denormalise(pixels))
+        x, display = (
+            (self.preprocessing.normalise(pixels), pixels)
+            if is_plain
+            else (pixels, self.preprocessing.denormalise(pixels))
+        )
+        _check_finite(x, name)
+        return Example(x, known[0], name, display, known[1])
 
 
 def as_source(
@@ -124,17 +147,27 @@ def as_source(
     class_names: tuple[str, ...] | None = None,
     preprocessing: Preprocessing | None = None,
 ) -> ImageSource:
-    """Take what a user has: a source, images, (images, labels) or a map-style data set."""
+    """Take what a user has: a source, images, (images, labels), a map-style data set, or a `DataLoader` of one.
+
+    Images and labels may also be a list, as a loader's batch is, or a mapping of arrays such as `pixel_values` and `labels`.
+    """
     if isinstance(data, ImageSource) and not isinstance(data, Dataset):
         return data
-    if isinstance(data, (Tensor, np.ndarray)):
-        return TensorSource(_tensor(data), None, name, class_names, name, preprocessing)
-    if _is_pair(data):
-        images, labels = _tensor(data[0]), _tensor(data[1])
-        return TensorSource(images, labels, name, class_names, name, preprocessing)
-    if not isinstance(data, MapDataset):
+    if isinstance(data, DataLoader):
+        data = dataset_of(data)
+    arrays = _arrays(data)
+    if arrays is not None:
+        pixels = _tensor(arrays[0])
+        labels, why = (None, None) if arrays[1] is None else as_labels(arrays[1], len(pixels))
+        return TensorSource(pixels, labels, name, class_names, name, preprocessing, why)
+    if isinstance(data, Mapping):
         raise DataError(
-            f"expected images, (images, labels) or a map-style data set, got {type(data).__name__}"
+            f"expected images under one of the keys {', '.join(IMAGE_KEYS)}, got the keys {_listed(data)}; give one of its parts"
+        )
+    if not isinstance(data, MapDataset) or isinstance(data, str | bytes):
+        raise DataError(
+            "expected images, (images, labels), a map-style data set or a DataLoader of one, got "
+            f"{type(data).__name__}; from what only iterates, give a batch: next(iter(data))"
         )
     return DatasetSource(data, name, class_names, preprocessing)
 
@@ -164,11 +197,14 @@ def displayable(image: Tensor) -> Tensor:
 
 
 def _example(
-    pixels: Tensor, label: int | None, name: str, preprocessing: Preprocessing | None
+    pixels: Tensor,
+    known: tuple[int | None, str | None],
+    name: str,
+    preprocessing: Preprocessing | None,
 ) -> Example:
     display, x = _prepared(pixels[None], preprocessing)
     _check_finite(x, name)
-    return Example(x[0], label, name, displayable(display[0]))
+    return Example(x[0], known[0], name, displayable(display[0]), known[1])
 
 
 def _prepared(pixels: Tensor, preprocessing: Preprocessing | None) -> tuple[Tensor, Tensor]:
@@ -184,29 +220,51 @@ def _prepared(pixels: Tensor, preprocessing: Preprocessing | None) -> tuple[Tens
 
 
 def _pair(item: Any) -> tuple[Any, Any]:
+    """Return the image of an item, and its label or None."""
     if isinstance(item, Mapping):
         image = next((item[key] for key in IMAGE_KEYS if key in item), None)
-        if image is None:
-            raise DataError(f"expected one of the keys {IMAGE_KEYS}, got {sorted(map(str, item))}")
-        return image, next((item[key] for key in LABEL_KEYS if key in item), None)
+        pictures = [value for value in item.values() if isinstance(value, Image.Image)]
+        if image is None and len(pictures) != 1:
+            raise DataError(f"expected one of the keys {IMAGE_KEYS}, got {_listed(item)}")
+        label = next((item[key] for key in LABEL_KEYS if key in item), None)
+        return (pictures[0] if image is None else image), label
     if isinstance(item, (tuple, list)):
         return item[0], item[1] if len(item) > 1 else None
     return item, None
 
 
-def _is_pair(data: Any) -> bool:
-    arrays = (Tensor, np.ndarray)
-    return isinstance(data, tuple) and len(data) == 2 and all(isinstance(d, arrays) for d in data)
+def _arrays(data: Any) -> tuple[Any, Any] | None:
+    """Return all images and all labels (or None) where `data` holds them as arrays."""
+    if isinstance(data, _ARRAYS):
+        return data, None
+    if isinstance(data, Mapping) and any(isinstance(data.get(key), _ARRAYS) for key in IMAGE_KEYS):
+        return _pair(data)
+    is_batch = isinstance(data, tuple | list) and len(data) > 1
+    if not is_batch or not all(isinstance(part, _ARRAYS) for part in data[:2]):
+        return None
+    # A list may also hold images, one by one; labels have fewer axes than images, and are as many.
+    is_pair = data[0].ndim > max(1, data[1].ndim) and len(data[0]) == len(data[1])
+    is_tuple = isinstance(data, tuple) and len(data) == 2
+    return (data[0], data[1]) if is_tuple or is_pair else None
+
+
+_ARRAYS: Final = (Tensor, np.ndarray)
+
+
+def _listed(item: Mapping[Any, Any]) -> str:
+    return ", ".join(sorted(map(str, item))[:8]) or "none"
 
 
 def _tensor(value: Any) -> Tensor:
-    """Read a tensor, an array, or pixels (H, W) or (H, W, C) as Pillow offers them."""
+    """Read a tensor, an array, or pixels (H, W) or (H, W, C) of another library's image."""
     if isinstance(value, Tensor):
-        return value.detach()
+        return value.detach().as_subclass(Tensor)
     if isinstance(value, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(value))
     if not hasattr(value, "__array_interface__"):
-        raise DataError(f"expected a tensor or an array, got {type(value).__name__}")
+        raise DataError(
+            f"expected a tensor, an array or an image, got {type(value).__name__}; read files yourself, or give their folder"
+        )
     pixels = torch.from_numpy(np.array(value))
     return pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1)
 
@@ -217,19 +275,12 @@ def _pixels(images: Tensor) -> Tensor:
     return images
 
 
-def _label(value: Any, name: str) -> int:
-    number = value.item() if isinstance(value, (Tensor, np.generic, np.ndarray)) else value
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise DataError(f"expected a class index as label of {name}, got {number!r}")
-    return number
-
-
 def _check_labels(labels: Tensor, count: int) -> None:
     if labels.is_floating_point() or labels.dtype == torch.bool or labels.shape != (count,):
         raise DataError(
             f"expected {count} integer labels, got {labels.dtype} of shape {tuple(labels.shape)}"
         )
-    if count and int(labels.min()) < 0:
+    if count and int(labels.min()) < UNLABELLED:
         raise DataError(f"expected class indices from 0, got {int(labels.min())}")
 
 

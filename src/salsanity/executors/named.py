@@ -21,7 +21,7 @@ def executor(spec: str | Executor | None) -> Executor:
     if not isinstance(spec, str):
         if not hasattr(spec, "run"):
             raise UsageError(
-                f"expected an executor with run(work, units), got {type(spec).__name__}; see docs/plugins.md"
+                f"expected an executor with run(job, lots), got {type(spec).__name__}; see docs/plugins.md"
             )
         return spec
     added = plugin(EXECUTORS, spec)
@@ -30,5 +30,5 @@ def executor(spec: str | Executor | None) -> Executor:
         raise UsageError(f"expected an executor ({known}), got {spec!r}; name one of them")
     made: Executor = added.made()
     if not hasattr(made, "run"):
-        raise added.broken(f"expected an executor with run(work, units), got {type(made).__name__}")
+        raise added.broken(f"expected an executor with run(job, lots), got {type(made).__name__}")
     return made

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import pickle
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar, final
+from typing import Any, Protocol, final
 
-U = TypeVar("U")
-R = TypeVar("R")
+from salsanity.errors import UnitError
+from salsanity.records import UnitKey, UnitResult
+from salsanity.units.job import Job, Lot, Opened, Tick
 
 
 @dataclass(frozen=True)
@@ -18,17 +20,41 @@ class Failure:
     error: BaseException
     trace: str
 
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return the failure that an error in hand is."""
+        return cls(error, "".join(traceback.format_exception(error)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes: an error that cannot be pickled goes as its words."""
+        return Failure, (_travelling(self.error, self.words), self.trace)
+
     @property
     def words(self) -> str:
         """Return the error's type and message in one line."""
         return f"{type(self.error).__name__}: {' '.join(str(self.error).split())}"
 
 
-class Executor(Protocol):
-    """Runs work on units, here or elsewhere; results come in any order."""
+def _travelling(error: BaseException, words: str) -> BaseException:
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - just written
+    except Exception:  # noqa: BLE001 - the user's errors may raise anything
+        return UnitError(words)
+    return error
 
-    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
-        """Yield every unit with its result, or with the failure that spoiled it alone."""
+
+Done = tuple[UnitKey, UnitResult | Failure]
+
+
+class Executor(Protocol):
+    """Runs the units of a job, here or elsewhere; results come in any order."""
+
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
+        """Yield every unit with its result, or with the failure that spoiled it alone.
+
+        Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick`
+        may be told of evaluations while a unit is computed, in this process; results alone are enough.
+        """
 
 
 @final
@@ -36,10 +62,17 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs every unit in this process, in order."""
 
-    def run(self, work: Callable[[U], R], units: Iterable[U]) -> Iterator[tuple[U, R | Failure]]:
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
         """Yield each unit as soon as it is done; Ctrl-C passes through."""
-        for unit in units:
-            try:
-                yield unit, work(unit)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
-                yield unit, Failure(error, traceback.format_exc())
+        opened = job.open(tick=tick)
+        for lot in lots:
+            for unit in lot:
+                yield unit, done(opened, unit)
+
+
+def done(opened: Opened, unit: UnitKey) -> UnitResult | Failure:
+    """Do a unit; whatever user code raises, `SystemExit` too, becomes its failure. Ctrl-C passes through."""
+    try:
+        return opened.do(unit)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - user code may raise anything; it is reported
+        return Failure.of(error)

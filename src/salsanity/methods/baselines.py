@@ -15,7 +15,7 @@ from salsanity.passes.request import Baseline
 from salsanity.seeds import seed_for
 
 BLUR_SD = 20.0
-"""Pixels at width 224 (SCIENCE: blurred input)."""
+"""Pixels at width 224 (docs/baselines.md)."""
 
 GAUSSIAN_SD = 0.5
 """Share of the image's range."""

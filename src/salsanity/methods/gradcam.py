@@ -11,6 +11,7 @@ from torch import Tensor
 from salsanity.errors import MethodError
 from salsanity.methods.protocol import Inputs, Maps, Steps
 from salsanity.models.layers import SpatialLayer
+from salsanity.passes.foreign import enlarged
 from salsanity.passes.request import Pass, PassResult, Rule
 
 
@@ -21,13 +22,13 @@ def _layer(inputs: Inputs, method: str) -> SpatialLayer:
 
 
 def class_activation(result: PassResult, layer: SpatialLayer, x: Tensor) -> Maps:
-    """Return relu(sum_k mean(dA_k) A_k), enlarged bilinearly to the size of `x`: (B, 1, H, W)."""
+    """Return relu(sum_k mean(dA_k) A_k), enlarged linearly in each direction to the size of `x`: (B, 1, H, W)."""
     if result.activation is None:
         raise MethodError("GradCAM needs a pass with a tap; ask for Pass(tap=...)")
     activation, gradient = layer.laid_out(result.activation), layer.laid_out(result.gradient)
-    weights = gradient.mean((2, 3), keepdim=True)
+    weights = gradient.mean(tuple(range(2, gradient.dim())), keepdim=True)
     coarse = F.relu((weights * activation).sum(1, keepdim=True))
-    return F.interpolate(coarse, size=x.shape[2:], mode="bilinear", align_corners=False)
+    return enlarged(coarse, x)
 
 
 @final

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.passes.request import Pass, Rule
@@ -30,6 +30,8 @@ class InputXGradient:
 
     name: str = "input_x_gradient"
     stochastic: bool = False
+    multiplied: ClassVar[bool] = True
+    """Whether the map is a product with the input, which can be left out."""
 
     def steps(self, inputs: Inputs) -> Steps:
         """Yield one plain pass, the same as the gradient's."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, final
+from typing import ClassVar, Final, Literal, final
 
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.passes.request import Baseline, Fold, Noisy, Pass, Path, Points
@@ -21,6 +21,7 @@ class IntegratedGradients:
     baseline: Baseline = Baseline()
     spacing: Literal["midpoint", "endpoints"] = "midpoint"
     name: str = "integrated_gradients"
+    multiplied: ClassVar[bool] = True
 
     @property
     def stochastic(self) -> bool:
@@ -46,6 +47,7 @@ class IntegratedGradientsSmoothGrad:
     spacing: Literal["midpoint", "endpoints"] = "midpoint"
     name: str = "integrated_gradients_smoothgrad"
     stochastic: bool = True
+    multiplied: ClassVar[bool] = True
 
     def steps(self, inputs: Inputs) -> Steps:
         """Yield one pass along the paths to all copies."""

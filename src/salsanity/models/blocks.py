@@ -11,17 +11,23 @@ from math import ceil
 from typing import Final, Literal, final
 
 from torch import nn
-from torch.nn.utils.parametrize import ParametrizationList
 
 from salsanity.errors import ModelError
-from salsanity.models.slots import dotted
+from salsanity.models.atoms import Atom, atoms_of, owner_of, weight_layers
+from salsanity.models.slots import Key, dotted
 from salsanity.models.tracing import Trace
 
 MOST_BLOCKS: Final = 24
-"""Above this, neighbours in a sequence are taken together ("about 20" of SCIENCE section 3)."""
+"""Above this, neighbours in a sequence are taken together ("about 20" units)."""
+
+USUAL_BLOCKS: Final = 20
+"""Where no structure is found, so many groups of neighbouring layers are made."""
 
 ENOUGH_BLOCKS: Final = 8
 """With so many, a coarser level is kept rather than grouped (EfficientNet-B4's stages)."""
+
+FEWEST_BLOCKS: Final = 3
+"""With fewer there is no half of a network; containers are then opened that would else stay closed."""
 
 ROOT: Final = "(root)"
 """Name of a block that consists of the root module's own parameters."""
@@ -32,16 +38,26 @@ BlockChoice = Literal["auto", "layer"] | Sequence[str]
 @final
 @dataclass(frozen=True)
 class Block:
-    """A named unit; `layers`: paths of modules that own parameters, by first use ("": root)."""
+    """A named unit; `layers`: paths of modules that own learned tensors, by first use ("": root).
+
+    `parts`: where a module's own tensors belong to several blocks, those that are in this one.
+    """
 
     name: str
     layers: tuple[str, ...]
+    parts: tuple[Key, ...] = ()
+
+    def holds(self, layer: str, name: str) -> bool:
+        """Whether the block holds a tensor, or one that a parametrisation of its layers stores."""
+        if any(layer == divided for divided, _ in self.parts):
+            return (layer, name) in self.parts
+        return owner_of(layer) in {owner_of(mine) for mine in self.layers}
 
 
 @final
 @dataclass(frozen=True)
 class _Unit:
-    """One or several neighbouring modules that make a block."""
+    """One or several neighbouring modules, or parts of a module, that make a block."""
 
     name: str
     roots: tuple[str, ...]
@@ -53,76 +69,64 @@ def blocks_of(module: nn.Module, trace: Trace, choice: BlockChoice = "auto") -> 
     `choice`: "auto" for at most about 20 units; "layer" for every layer that owns parameters; or
     names or patterns (`layer4.*`) of modules. Every used layer is in exactly one block: a layer
     outside all units (a norm, a class token) joins the block used just before it, or the first one.
+    With "auto" and "layer", a network of three or more layers with a weight matrix has three or more blocks.
 
     Raises ModelError for names that fit no module.
     """
+    atoms = atoms_of(module, trace)
     if choice == "layer":
-        return _assigned(trace, [_Unit(name, (name,)) for name in _owners(trace.layers)], {})
+        names = dict.fromkeys(owner_of(atom.path) for atom in atoms)
+        return _assigned(atoms, [_Unit(name, (name,)) for name in names], sizeable_only=False)
     if isinstance(choice, str) and choice != "auto":
         choice = [choice]
     if choice == "auto":
-        units = _automatic(module, trace)
-        return _assigned(trace, units, _small(module, trace))
-    return _assigned(trace, _named(module, trace, choice), {})
+        return _automatic(module, trace, atoms)
+    return _assigned(atoms, _named(module, trace, choice), sizeable_only=False)
 
 
-def _owners(layers: Iterable[str]) -> list[str]:
-    """Layers, with the parametrisations of a layer counted as that layer."""
-    return list(dict.fromkeys(owner_of(layer) for layer in layers))
+def count_weight_layers(module: nn.Module, trace: Trace) -> int:
+    """Count the layers with a weight matrix that the forward pass uses: with three there should be a `half`."""
+    return len(weight_layers(module, trace))
 
 
-def owner_of(layer: str) -> str:
-    """Return the layer itself, or the layer whose parametrisation it is (torch's `parametrize`)."""
-    parts = layer.split(".")
-    return (
-        ".".join(parts[: parts.index("parametrizations")]) if "parametrizations" in parts else layer
-    )
+def _assigned(
+    atoms: Sequence[Atom], units: Sequence[_Unit], *, sizeable_only: bool = True
+) -> tuple[Block, ...]:
+    """Give every used layer to the unit around it, or else to the block before it.
 
-
-def _assigned(trace: Trace, units: Sequence[_Unit], small: Mapping[str, bool]) -> tuple[Block, ...]:
-    """Give every used layer to the unit around it, or else to the block before it."""
+    With `sizeable_only` a unit without a weight matrix is no block.
+    """
     home = {root: unit for unit in units for root in unit.roots}
-    sizeable = {_home_of(layer, home) for layer in trace.layers if not small.get(layer, False)}
-    members: dict[_Unit, list[str]] = {}
-    waiting: list[str] = []
-    for layer in trace.layers:
-        unit = _home_of(layer, home)
+    sizeable = {_home_of(atom.path, home) for atom in atoms if atom.is_matrix or not sizeable_only}
+    members: dict[_Unit, list[Atom]] = {}
+    waiting: list[Atom] = []
+    for atom in atoms:
+        unit = _home_of(atom.path, home)
         if unit is not None and unit in sizeable:
-            members.setdefault(unit, []).extend([*waiting, layer])
+            members.setdefault(unit, []).extend([*waiting, atom])
             waiting = []
         elif members:
-            members[next(reversed(members))].append(layer)
+            members[next(reversed(members))].append(atom)
         else:
-            waiting.append(layer)
-    if waiting:
-        names = _owners(waiting)
-        return tuple(
-            Block(name or ROOT, tuple(w for w in waiting if owner_of(w) == name)) for name in names
-        )
-    return tuple(Block(unit.name or ROOT, tuple(layers)) for unit, layers in members.items())
+            waiting.append(atom)
+    for atom in waiting:  # no weight matrix anywhere
+        members.setdefault(_Unit(owner_of(atom.path), ()), []).append(atom)
+    return tuple(_block(unit.name or ROOT, held) for unit, held in members.items())
 
 
-def _home_of(layer: str, home: Mapping[str, _Unit]) -> _Unit | None:
+def _block(name: str, atoms: Sequence[Atom]) -> Block:
+    layers = tuple(dict.fromkeys(atom.layer for atom in atoms))
+    return Block(name, layers, tuple(key for atom in atoms for key in atom.parts))
+
+
+def _home_of(path: str, home: Mapping[str, _Unit]) -> _Unit | None:
     """The unit of the nearest module around a layer; the root's has only its own parameters."""
-    path = layer
-    while path:
-        if path in home:
-            return home[path]
-        path = path.rpartition(".")[0]
-    return home.get("") if not layer else None
-
-
-def _small(module: nn.Module, trace: Trace) -> dict[str, bool]:
-    """Which layers are no unit by themselves: norms, and the bare parameters of containers."""
-    return {layer: not _has_matrix(module.get_submodule(layer)) for layer in trace.layers}
-
-
-def _has_matrix(module: nn.Module) -> bool:
-    """Whether a module is a layer with a weight matrix or kernel, not a container with a token."""
-    has = any(p is not None and p.ndim > 1 for p in module._parameters.values())
-    container = any(name != "parametrizations" for name, _ in module.named_children())
-    whole = isinstance(module, nn.MultiheadAttention | ParametrizationList)
-    return has and (whole or not container)
+    inner = path
+    while inner:
+        if inner in home:
+            return home[inner]
+        inner = inner.rpartition(".")[0]
+    return home.get("") if not path else None
 
 
 def _named(module: nn.Module, trace: Trace, patterns: Sequence[str]) -> list[_Unit]:
@@ -161,10 +165,23 @@ def _matches(pattern: str, names: Sequence[str], used: set[str]) -> list[str]:
     return kept
 
 
-def _automatic(module: nn.Module, trace: Trace) -> list[_Unit]:
-    """Open containers level by level while the pieces stay few, then group what is too many."""
-    opener = _Opener(module, trace)
-    units = [""]
+def _automatic(module: nn.Module, trace: Trace, atoms: Sequence[Atom]) -> tuple[Block, ...]:
+    """Open containers level by level while the pieces stay few, then group what is too many.
+
+    Where that gives fewer than three blocks, or one with more than half of the layers, the largest is opened all the same.
+    """
+    opener = _Opener(module, trace, atoms)
+    units = _levels(opener, [""])
+    blocks = _assigned(atoms, units)
+    while (largest := opener.too_large(units, len(blocks))) is not None:
+        inner = [_Unit(name, (name,)) for name in opener.inside(largest)]
+        place = units.index(largest)
+        units = [*units[:place], *inner, *units[place + 1 :]]
+        blocks = _assigned(atoms, units)
+    return blocks if len(blocks) <= MOST_BLOCKS else _neighbours(blocks)
+
+
+def _levels(opener: _Opener, units: list[str]) -> list[_Unit]:
     while True:
         opened = opener.opened(units)
         if opened == units:
@@ -178,11 +195,16 @@ def _automatic(module: nn.Module, trace: Trace) -> list[_Unit]:
 class _Opener:
     """Knows which modules of a network are opened into their children, and what the pieces are."""
 
-    def __init__(self, module: nn.Module, trace: Trace) -> None:
+    def __init__(self, module: nn.Module, trace: Trace, atoms: Sequence[Atom]) -> None:
         self.modules = dict(module.named_modules())
         self.branching = trace.branching
         self.order = {name: i for i, name in enumerate(trace.calls)}
-        self.layers = [layer for layer in trace.layers if _has_matrix(self.modules[layer])]
+        self.layers = list(dict.fromkeys(owner_of(a.path) for a in atoms if a.is_matrix))
+        self.parts: dict[str, list[str]] = {}
+        for atom in atoms:
+            if atom.parts:
+                self.parts.setdefault(atom.layer, []).append(atom.path)
+        self.trunk = self._trunk()
         self.closed = {
             type(m) for n, m in self.modules.items() if n and self._pieces(n) and not self._opens(n)
         } - {nn.Sequential, nn.ModuleList, nn.ModuleDict}
@@ -201,9 +223,31 @@ class _Opener:
         """How many used layers with a weight matrix a module holds."""
         return sum(1 for layer in self.layers if not name or _within(layer, name))
 
+    def too_large(self, units: Sequence[_Unit], blocks: int) -> _Unit | None:
+        """The largest unit that can be opened, where there are too few blocks or it holds more than half of all layers."""
+        total = len(self.layers)
+        sizes = {u: sum(self.weights(root) for root in u.roots) for u in units if self.inside(u)}
+        largest = max(sizes, key=sizes.__getitem__, default=None)
+        if largest is None or sizes[largest] < 2:
+            return None
+        is_lopsided = total >= FEWEST_BLOCKS and 2 * sizes[largest] > total
+        return largest if blocks < min(FEWEST_BLOCKS, total) or is_lopsided else None
+
+    def inside(self, unit: _Unit) -> list[str]:
+        """What a unit is opened into: its modules, or the children of its only one."""
+        return list(unit.roots) if len(unit.roots) > 1 else self._pieces(unit.roots[0])
+
+    def _trunk(self) -> set[str]:
+        """The root, and inside it each wrapper around all the rest."""
+        found, inner = {""}, self._pieces("")
+        while len(inner) == 1 and self._pieces(inner[0]):
+            found.add(inner[0])
+            inner = self._pieces(inner[0])
+        return found
+
     def _may_open(self, name: str) -> bool:
-        if not name:
-            return True
+        if name in self.trunk or name not in self.modules:
+            return name in self.trunk
         return type(self.modules[name]) not in self.closed and self._opens(name)
 
     def _opens(self, name: str) -> bool:
@@ -211,6 +255,8 @@ class _Opener:
         module = self.modules[name]
         if self.weights(name) < 2:
             return False
+        if name in self.parts or name in self.trunk:
+            return True
         if isinstance(module, nn.ModuleList | nn.ModuleDict) and name not in self.order:
             return True
         if type(module).forward is nn.Sequential.forward:
@@ -227,15 +273,18 @@ class _Opener:
 
     def _repeats(self, name: str) -> bool:
         """Whether a list holds at least two blocks of one class."""
-        if not _is_list(self.modules[name]):
+        if name not in self.modules or not _is_list(self.modules[name]):
             return False
-        blocks = [self.modules[c] for c in self._pieces(name)]
+        blocks = [self.modules[c] for c in self._pieces(name) if c in self.modules]
         kinds = Counter(type(b) for b in blocks if next(b.children(), None) is not None)
         return any(n > 1 for n in kinds.values())
 
     def _pieces(self, name: str) -> list[str]:
+        if name not in self.modules:
+            return []
         children = [dotted(name, child) for child, _ in self.modules[name].named_children()]
-        return [c for c in children if c in self.modules and self.weights(c)]
+        held = [c for c in children if c in self.modules and self.weights(c)]
+        return [*held, *self.parts.get(name, ())]
 
 
 def _is_list(module: nn.Module) -> bool:
@@ -259,5 +308,27 @@ def _grouped(closed: list[str], opened: list[str], opener: _Opener) -> list[_Uni
 
 
 def _run(names: Sequence[str]) -> _Unit:
-    last = names[-1].rpartition(".")[2]
-    return _Unit(names[0] if len(names) == 1 else f"{names[0]}-{last}", tuple(names))
+    return _Unit(_span(names), tuple(names))
+
+
+def _span(names: Sequence[str]) -> str:
+    """Name a run of neighbours by its first and last: `layer1.0-3`, or in full where they lie apart."""
+    first, last = names[0], names[-1]
+    if len(names) == 1:
+        return first
+    parent, _, child = last.rpartition(".")
+    return f"{first}-{child if parent == first.rpartition('.')[0] else last}"
+
+
+def _neighbours(blocks: Sequence[Block]) -> tuple[Block, ...]:
+    """Take blocks that follow each other together, so that about twenty are left."""
+    size = ceil(len(blocks) / USUAL_BLOCKS)
+    runs = [blocks[i : i + size] for i in range(0, len(blocks), size)]
+    return tuple(
+        Block(
+            _span([block.name for block in run]),
+            tuple(dict.fromkeys(layer for block in run for layer in block.layers)),
+            tuple(key for block in run for key in block.parts),
+        )
+        for run in runs
+    )

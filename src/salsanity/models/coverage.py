@@ -11,34 +11,31 @@ import torch
 from torch import Tensor
 
 from salsanity.errors import ModelError
+from salsanity.models.learned import STATISTICS, is_regular
 from salsanity.models.network import Network
+from salsanity.models.reading import Outside
 from salsanity.models.slots import Slot, dotted
 
 BatchNorm = Literal["keep", "reset", "recalibrate"]
 Weights = Mapping[str, Mapping[str, Tensor]]
 
-STATISTICS: Final = frozenset({"running_mean", "running_var"})
-
-_LEARNED_BUFFERS: Final = frozenset({"weight", "bias"})
-"""Frozen norms keep what was learned in buffers of these names."""
-
 UNUSED: Final = "never used in the forward pass"
 INITIAL: Final = "at its initial value: nothing was learned in it"
 NEVER: Final = "never changes"
+CONSTANT: Final = "a constant of the architecture, not learned"
+BUILT_IN: Final = "equal in every newly built network: a constant of the architecture"
+COUNTER: Final = "whole numbers: a counter or index, not learned"
+OUTSIDE: Final = "neither parameter nor buffer: taken for a constant"
+
+_KEPT: Final = "kept as asked"
+
+ENOUGH: Final = 0.95
+"""With less than this share of the learned values randomised, a test says nothing good about a method."""
 
 
-def is_learned(slot: Slot) -> bool:
-    """Whether a tensor holds what training found: float parameters, and frozen norms' buffers."""
-    if not slot.tensor.is_floating_point():
-        return False
-    return slot.kind == "parameter" or slot.name in _LEARNED_BUFFERS
-
-
-def uses(network: Network, slot: Slot) -> bool:
-    """Whether the forward pass uses a tensor; a buffer is used where its layer runs."""
-    if slot.kind == "buffer":
-        return slot.layer in network.trace.layers
-    return network.trace.uses_tensor(slot.layer, slot.name)
+def is_learned(network: Network, slot: Slot) -> bool:
+    """Whether a tensor holds what training found and the forward pass reads: parameters, and buffers used like them."""
+    return network.trace.kinds[slot.key] == "learned"
 
 
 def kept_by(slot: Slot | tuple[str, str], patterns: Iterable[str]) -> str | None:
@@ -51,21 +48,31 @@ def kept_by(slot: Slot | tuple[str, str], patterns: Iterable[str]) -> str | None
 @final
 @dataclass(frozen=True)
 class Covered:
-    """One parameter or buffer: randomised from `stage` on, or not, with the reason."""
+    """One tensor: randomised from `stage` on, or not, with the reason.
+
+    `kind`: "outside" is what the forward pass reads beside parameters and buffers. `counts`: whether it holds what training
+    found and the forward pass reads, and nobody asked to keep it; of these values a run needs nearly all randomised.
+    """
 
     layer: str
     tensor: str
-    kind: Literal["parameter", "buffer"]
+    kind: Literal["parameter", "buffer", "outside"]
     shape: tuple[int, ...]
     block: str | None
     stage: str | None
     randomised: bool
     reason: str | None = None
+    counts: bool = False
 
     @property
     def size(self) -> int:
         """How many numbers the tensor has."""
         return int(torch.Size(self.shape).numel())
+
+    @property
+    def is_trained_still(self) -> bool:
+        """Whether it should have been randomised and is not; a tensor at its initial value has nothing to lose."""
+        return self.counts and not self.randomised and self.reason != INITIAL
 
     def to_json(self) -> dict[str, Any]:
         """Return the entry of coverage.json."""
@@ -78,6 +85,7 @@ class Covered:
             "stage": self.stage,
             "randomised": self.randomised,
             "reason": self.reason,
+            "counts": self.counts,
         }
 
 
@@ -101,29 +109,59 @@ def coverage_of(
     for pattern in keep:
         if not any(kept_by(slot, [pattern]) for slot in network.slots):
             raise ModelError(f"Expected keep={pattern!r} to fit a parameter or layer; it fits none")
-    blocks = {layer: block.name for block in network.blocks for layer in block.layers}
     rows = tuple(
-        _covered(
-            slot, blocks.get(slot.layer), _why_not(network, slot, draws, batchnorm, keep), stages
-        )
+        _covered(network, slot, _why_not(network, slot, draws, batchnorm, keep), stages)
         for slot in network.slots
     )
     _check(rows)
-    return rows
+    return (*rows, *(_outside(found) for found in network.trace.outside if not found.made))
 
 
 def randomised_share(rows: Iterable[Covered]) -> float:
-    """Return the share of all parameters (by count of numbers) that some stage randomises."""
-    parameters = [row for row in rows if row.kind == "parameter"]
-    return sum(r.size for r in parameters if r.randomised) / max(1, sum(r.size for r in parameters))
+    """Return the share of all parameters and of all else that counts (by number of values) that some stage randomises."""
+    wanted = [row for row in rows if row.kind == "parameter" or row.counts]
+    return sum(r.size for r in wanted if r.randomised) / max(1, sum(r.size for r in wanted))
+
+
+def learned_share(rows: Iterable[Covered]) -> float:
+    """Return the share of the learned values that the forward pass reads, and nobody asked to keep, that is randomised."""
+    wanted = [row for row in rows if row.counts]
+    lost = sum(row.size for row in wanted if row.is_trained_still)
+    return 1 - lost / max(1, sum(row.size for row in wanted))
+
+
+def still_trained(rows: Iterable[Covered]) -> str | None:
+    """Say in one sentence what stays trained where that is too much for a PASS; None where it is not."""
+    rows = tuple(rows)
+    share = learned_share(rows)
+    if share >= ENOUGH:
+        return None
+    kept = sorted((r for r in rows if r.is_trained_still), key=lambda row: -row.size)
+    named = ", ".join(dotted(r.layer, r.tensor) for r in kept[:3])
+    more = f" and {len(kept) - 3} more" if len(kept) > 3 else ""
+    return (
+        f"only {share:.1%} of the learned values that the network reads are randomised (at least {ENOUGH:.0%} are needed): "
+        f"{named}{more} stay as they are"
+    )
 
 
 def _covered(
-    slot: Slot, block: str | None, reason: str | None, stages: Mapping[str, str]
+    network: Network, slot: Slot, reason: str | None, stages: Mapping[str, str]
 ) -> Covered:
+    block = next((b.name for b in network.blocks if b.holds(slot.layer, slot.name)), None)
     stage = stages.get(block) if block is not None and reason is None else None
+    counts = is_learned(network, slot) and not (reason or "").startswith((_KEPT, BUILT_IN))
     shape = tuple(slot.tensor.shape)
-    return Covered(slot.layer, slot.name, slot.kind, shape, block, stage, reason is None, reason)
+    return Covered(
+        slot.layer, slot.name, slot.kind, shape, block, stage, reason is None, reason, counts
+    )
+
+
+def _outside(found: Outside) -> Covered:
+    shape, line = tuple(found.tensor.shape), found.line or "a tensor"
+    is_weight = found.use.is_matrix or "arithmetic" in found.use.roles
+    counts = is_weight and not is_regular(found.tensor)
+    return Covered(found.module, line, "outside", shape, None, None, False, OUTSIDE, counts)
 
 
 def _why_not(
@@ -132,7 +170,7 @@ def _why_not(
     """The reason why a tensor is not randomised; None if it is."""
     pattern = kept_by(slot, keep)
     if pattern is not None:
-        return f"kept as asked (keep {pattern})"
+        return f"{_KEPT} (keep {pattern})"
     drawn = [d[slot.layer][slot.name] for d in draws if slot.name in d.get(slot.layer, {})]
     if not drawn:
         return _why_not_drawn(network, slot, batchnorm)
@@ -141,19 +179,22 @@ def _why_not(
         return None
     if ".parametrizations." in f".{slot.layer}." and _siblings_change(network, slot, draws):
         return None
-    return INITIAL if bool((trained == trained.flatten()[0]).all()) else NEVER
+    if bool((trained == trained.flatten()[0]).all()):
+        return INITIAL
+    return BUILT_IN if slot.kind == "buffer" else NEVER
 
 
 def _why_not_drawn(network: Network, slot: Slot, batchnorm: str) -> str | None:
-    if slot.kind == "buffer" and slot.name in STATISTICS:
-        if batchnorm != "keep" and uses(network, slot):
+    kind, used = network.trace.kinds[slot.key], network.trace.uses_tensor(*slot.key)
+    if kind == "statistics":
+        if batchnorm != "keep" and used and slot.name in STATISTICS:
             return None
         return f"running statistics are kept (batchnorm={batchnorm})"
-    if not slot.tensor.is_floating_point():
-        return "whole numbers: a counter or index, not learned"
-    if slot.kind == "buffer":
-        return "a constant of the architecture, not learned"
-    return NEVER if uses(network, slot) else UNUSED
+    if kind == "whole numbers":
+        return COUNTER
+    if slot.kind == "buffer" and kind != "learned":
+        return CONSTANT
+    return NEVER if used else UNUSED
 
 
 def _siblings_change(network: Network, slot: Slot, draws: Sequence[Weights]) -> bool:

@@ -9,7 +9,8 @@ from typing import Final, Literal, final
 from torch import Tensor
 
 from salsanity.errors import MethodError
-from salsanity.models.blocks import Block, blocks_of, owner_of
+from salsanity.models.atoms import owner_of
+from salsanity.models.blocks import Block, blocks_of
 from salsanity.models.tracing import Output, Trace, trace
 
 __all__ = [

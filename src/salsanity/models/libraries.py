@@ -6,15 +6,16 @@ import difflib
 import importlib
 import json
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, Literal, final
 
 from torch import nn
 
 from salsanity.errors import ModelError
-from salsanity.models.load import Source
+from salsanity.models.source import Source
 
 Preprocessing = dict[str, Any]
 Names = tuple[str, ...]
@@ -57,6 +58,21 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
     return ModelError(f"{what} has no classifier {name!r}; {hint}")
 
 
+@final
+@dataclass(frozen=True)
+class Untrained:
+    """Builds a classifier of a library with random weights; it holds names only, so that it can go to another process."""
+
+    library: Literal["torchvision", "timm", "hf"]
+    name: str
+    options: Mapping[str, Any]
+
+    def __call__(self) -> nn.Module:
+        """Build it."""
+        makers = {"torchvision": _torchvision, "timm": _timm, "hf": _hf}
+        return makers[self.library](self.name, self.options)
+
+
 def torchvision_source(name: str, options: dict[str, Any]) -> Source:
     """Describe a classifier of torchvision; pretrained means the library's default weights."""
     models = _library("torchvision").models
@@ -64,12 +80,6 @@ def torchvision_source(name: str, options: dict[str, Any]) -> Source:
     if name not in known:
         raise _unknown("torchvision", name, known)
     enum = models.get_model_weights(name)
-
-    def build() -> nn.Module:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="The default weight initialization")
-            built: nn.Module = models.get_model(name, weights=None, **options)
-        return _as_published(built)
 
     def pretrained() -> nn.Module:
         what = f"The pretrained weights of torchvision:{name}"
@@ -86,7 +96,14 @@ def torchvision_source(name: str, options: dict[str, Any]) -> Source:
             enum.DEFAULT.meta["categories"], options.get("num_classes")
         )
 
-    return Source(build, pretrained, about)
+    return Source(Untrained("torchvision", name, options), pretrained, about)
+
+
+def _torchvision(name: str, options: Mapping[str, Any]) -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The default weight initialization")
+        built = _library("torchvision").models.get_model(name, weights=None, **options)
+    return _as_published(built)
 
 
 def _as_published(model: nn.Module) -> nn.Module:
@@ -137,10 +154,6 @@ def timm_source(name: str, options: dict[str, Any]) -> Source:
     if not timm.is_model(name):
         raise _unknown("timm", name, timm.list_models())
 
-    def build() -> nn.Module:
-        built: nn.Module = timm.create_model(name, pretrained=False, **options)
-        return built
-
     def pretrained() -> nn.Module:
         what = f"The pretrained weights of timm:{name}"
         found: nn.Module = _fetched(
@@ -153,7 +166,12 @@ def timm_source(name: str, options: dict[str, Any]) -> Source:
             timm, model
         )
 
-    return Source(build, pretrained, about)
+    return Source(Untrained("timm", name, options), pretrained, about)
+
+
+def _timm(name: str, options: Mapping[str, Any]) -> nn.Module:
+    built: nn.Module = _library("timm").create_model(name, pretrained=False, **options)
+    return built
 
 
 def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
@@ -185,14 +203,6 @@ def hf_source(name: str, options: dict[str, Any]) -> Source:
     auto = transformers.AutoModelForImageClassification
     what = f"The model hf:{name}"
 
-    def build() -> nn.Module:
-        config = _fetched(
-            f"The configuration of hf:{name}",
-            lambda: transformers.AutoConfig.from_pretrained(name, **options),
-        )
-        built: nn.Module = _fetched(what, lambda: auto.from_config(config))
-        return built
-
     def pretrained() -> nn.Module:
         found: nn.Module = _fetched(what, lambda: auto.from_pretrained(name, **options))
         return found.float()  # some are stored, and then loaded, in half precision
@@ -200,7 +210,18 @@ def hf_source(name: str, options: dict[str, Any]) -> Source:
     def about(model: nn.Module) -> tuple[Preprocessing | None, Names | None]:
         return _hf_preprocessing(transformers, name), _hf_names(model)
 
-    return Source(build, pretrained, about)
+    return Source(Untrained("hf", name, options), pretrained, about)
+
+
+def _hf(name: str, options: Mapping[str, Any]) -> nn.Module:
+    transformers = _library("transformers")
+    config = _fetched(
+        f"The configuration of hf:{name}",
+        lambda: transformers.AutoConfig.from_pretrained(name, **options),
+    )
+    auto = transformers.AutoModelForImageClassification
+    built: nn.Module = _fetched(f"The model hf:{name}", lambda: auto.from_config(config))
+    return built
 
 
 def _hf_preprocessing(transformers: ModuleType, name: str) -> Preprocessing | None:

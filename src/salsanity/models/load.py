@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
-import hashlib
 import importlib
-import importlib.util
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Final, final
 
 from torch import nn
 
-from salsanity.errors import ModelError, UsageError
+from salsanity.errors import ModelError
+from salsanity.models.source import Source
 from salsanity.models.weights import load_weights, read_weights
+from salsanity.symbols import at_home, home_of, load_symbol, parse_call
 
 __all__ = ["KINDS", "LoadedModel", "load_model", "load_symbol", "read_weights"]
 
@@ -40,7 +39,7 @@ class LoadedModel:
     `make_model` builds the architecture with random weights (a user's factory may return trained
     ones: the initialiser `fresh` finds out). `preprocessing`: keyword arguments of `data`'s
     `Preprocessing` (size, resize, mean, std, channels, interpolation), or None where nothing is
-    known.
+    known. `notes`: which weights of a file were taken, and what was left out, where there is something to say.
     """
 
     model: nn.Module
@@ -48,38 +47,50 @@ class LoadedModel:
     preprocessing: dict[str, Any] | None
     class_names: tuple[str, ...] | None
     name: str
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where a network comes from: how to build it untrained and, if the library can, trained."""
-
-    build: Callable[[], nn.Module]
-    pretrained: Callable[[], nn.Module] | None = None
-    about: Callable[[nn.Module], tuple[dict[str, Any] | None, tuple[str, ...] | None]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
-    spec: str, *, weights: Path | str | None = None, options: Mapping[str, Any] | None = None
+    spec: str,
+    *,
+    weights: Path | str | None = None,
+    weights_key: str | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> LoadedModel:
     """Load the network that `spec` names, with the weights of a file, or the library's own.
 
-    `options`: keyword arguments for the builder (`in_channels`, `size`, `classes` of `reference:`;
-    `num_classes` of `torchvision:` and `timm:`). User code runs only for `file.py:function` and
-    `package.module:function`.
+    `weights_key`: where in the file the weights lie, as in `load_weights`; None takes what fits best.
+
+    `spec` may end with arguments for the builder, `file.py:function(width=8)`, as may `options`: keyword arguments
+    (`in_channels`, `size`, `classes` of `reference:`; `num_classes` of `torchvision:` and `timm:`). User code runs only for
+    `file.py:function` and `package.module:function`.
 
     Raises ModelError or UsageError, with what to do, when a library, name, file or weight is
     missing.
     """
-    source = _source(spec, dict(options or {}))
+    target, arguments = _with_arguments(spec)
+    source = _source(target, {**(options or {}), **arguments})
+    notes: tuple[str, ...] = ()
     if weights is not None:
         model = source.build()
-        load_weights(model, Path(weights))
+        notes = load_weights(model, Path(weights), key=weights_key)
+    elif weights_key is not None:
+        raise ModelError(
+            f"Expected a file of weights beside the key {weights_key!r}, got none; give --weights FILE"
+        )
     else:
         model = (source.pretrained or source.build)()
     preprocessing, names = source.about(model) if source.about else (None, None)
-    return LoadedModel(model, source.build, preprocessing, names, spec)
+    return LoadedModel(model, source.build, preprocessing, names, spec, notes)
+
+
+def _with_arguments(spec: str) -> tuple[str, Mapping[str, Any]]:
+    """Divide `file.py:function(width=8)` into a name and arguments; parentheses in a path are none."""
+    match = re.fullmatch(r"(.*:)([^():]+\(.*\))", spec, re.DOTALL)
+    if match is None:
+        return spec, {}
+    call = parse_call(match[2], example="build(width=8)")
+    return match[1] + call.target, call.arguments
 
 
 def _source(spec: str, options: dict[str, Any]) -> Source:
@@ -91,8 +102,8 @@ def _source(spec: str, options: dict[str, Any]) -> Source:
         source: Source = getattr(libraries, f"{kind}_source")(name, options)
         return source
     if kind == "reference":
-        return Source(_checked(_reference(name), spec, options))
-    return Source(_checked(load_symbol(spec), spec, options))
+        return Source(_Checked(_reference(name), spec, options))
+    return Source(_Checked(load_symbol(spec), spec, options))
 
 
 def _reference(name: str) -> Callable[..., object]:
@@ -104,103 +115,54 @@ def _reference(name: str) -> Callable[..., object]:
     return found
 
 
-def _checked(function: object, spec: str, options: dict[str, Any]) -> Callable[[], nn.Module]:
-    """Wrap a builder so that whatever goes wrong in it is one sentence that names it."""
+@final
+@dataclass(frozen=True, eq=False)
+class _Checked:
+    """A builder for which whatever goes wrong in it is one sentence that names it; picklable where the builder is."""
 
-    def build() -> nn.Module:
-        if isinstance(function, nn.Module):
-            return function
-        if not callable(function):
+    function: object
+    spec: str
+    options: Mapping[str, Any]
+
+    def __call__(self) -> nn.Module:
+        if isinstance(self.function, nn.Module):
+            return self.function
+        if not callable(self.function):
             raise ModelError(
-                f"Expected {spec} to be a function that returns a network, got {function!r}"
+                f"Expected {self.spec} to be a function that returns a network, got {self.function!r}"
             )
+        _check_arguments(self.function, self.spec, self.options)
         try:
-            model = function(**options)
+            with ExitStack() as stack:
+                if not self.spec.startswith("reference:"):  # what it imports only now lies there
+                    stack.enter_context(at_home(home_of(self.spec)))
+                model = self.function(**self.options)
         except (KeyboardInterrupt, SystemExit, ModelError):
             raise
         except Exception as error:
             raise ModelError(
-                f"{spec} failed: {type(error).__name__}: {error}. It must return a "
+                f"{self.spec} failed: {type(error).__name__}: {error}. It must return a "
                 "torch.nn.Module when "
-                f"called with {options or 'no arguments'}"
+                f"called with {self.options or 'no arguments'}"
             ) from error
         if not isinstance(model, nn.Module):
             raise ModelError(
-                f"Expected {spec} to return a torch.nn.Module, got {type(model).__name__}; return "
+                f"Expected {self.spec} to return a torch.nn.Module, got {type(model).__name__}; return "
                 "the "
                 "network itself"
             )
         return model
 
-    return build
 
-
-def load_symbol(spec: str) -> Any:
-    """Import the object that `file.py:name` or `package.module:name` names; the file's code runs.
-
-    Raises UsageError when the file, module or name is missing, or the code fails while it is
-    imported.
-    """
-    where, separator, name = spec.rpartition(":")
-    if not separator or not where or not name:
-        raise UsageError(f"Expected file.py:name or package.module:name, got {spec!r}")
-    module = _from_file(Path(where)) if where.endswith(".py") else _from_package(where)
-    found: Any = module
-    for part in name.split("."):
-        if not hasattr(found, part):
-            raise UsageError(f"{where} has no {name!r}{_hint(name, vars(module))}")
-        found = getattr(found, part)
-    return found
-
-
-def _hint(name: str, names: Mapping[str, object]) -> str:
-    public = [n for n, value in names.items() if callable(value) and not n.startswith("_")]
-    close = difflib.get_close_matches(name, public, 3) or public[:8]
-    return f"; it has {', '.join(close)}" if close else "; it defines nothing that can be called"
-
-
-def _from_file(path: Path) -> ModuleType:
-    path = path.expanduser()
-    if not path.is_file():
-        raise UsageError(
-            f"Expected a Python file at {path}, found none; check the path before the colon"
-        )
-    tag = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
-    name = f"salsanity_user_{path.stem}_{tag}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"Expected a Python file at {path}, which Python cannot read as one")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses and pickles look their module up here
-    with _importing(str(path)), _on_path(path.resolve().parent):
-        spec.loader.exec_module(module)
-    return module
-
-
-def _from_package(name: str) -> ModuleType:
-    with _importing(name):
-        return importlib.import_module(name)
-
-
-@contextmanager
-def _importing(what: str) -> Iterator[None]:
+def _check_arguments(
+    function: Callable[..., object], spec: str, options: Mapping[str, Any]
+) -> None:
     try:
-        yield
-    except (KeyboardInterrupt, SystemExit, UsageError):
-        raise
-    except Exception as error:
-        raise UsageError(
-            f"Importing {what} failed: {type(error).__name__}: {error}. Run it with Python by "
-            "itself first"
+        inspect.signature(function).bind(**options)
+    except TypeError as error:
+        raise ModelError(
+            f"{spec} cannot be called with {', '.join(options) or 'no arguments'} ({error}); give literals, "
+            f"{spec}(name=value), or name a function without arguments that calls it"
         ) from error
-
-
-@contextmanager
-def _on_path(folder: Path) -> Iterator[None]:
-    """Let a user's file import its neighbours, as it could when run by itself."""
-    sys.path.insert(0, str(folder))
-    try:
-        yield
-    finally:
-        if str(folder) in sys.path:
-            sys.path.remove(str(folder))
+    except ValueError:  # it has no signature
+        return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -17,13 +17,17 @@ Key = tuple[str, str]
 @final
 @dataclass(frozen=True, eq=False)
 class Slot:
-    """A parameter or buffer where it is first owned; `aliases`: other places of a tied one."""
+    """A parameter or buffer where it is first owned; `aliases`: other places of a tied one.
+
+    `persistent`: whether it is saved with the network; a buffer that is not has its value from the constructor alone.
+    """
 
     layer: str
     name: str
     kind: Literal["parameter", "buffer"]
     tensor: Tensor
     aliases: tuple[Key, ...] = ()
+    persistent: bool = True
 
     @property
     def key(self) -> Key:
@@ -45,13 +49,17 @@ def slots_of(module: nn.Module) -> tuple[Slot, ...]:
     """Return every parameter and buffer once, in registration order."""
     places: dict[int, list[Key]] = {}
     first: dict[int, tuple[Literal["parameter", "buffer"], Tensor]] = {}
+    passing: set[Key] = set()
     for layer, owner in module.named_modules():
+        passing |= {(layer, name) for name in owner._non_persistent_buffers_set}
         for kind, name, tensor in _owned(owner):
             places.setdefault(id(tensor), []).append((layer, name))
             first.setdefault(id(tensor), (kind, tensor))
     return tuple(
-        Slot(*places[key][0], kind=kind, tensor=tensor, aliases=tuple(places[key][1:]))
-        for key, (kind, tensor) in first.items()
+        Slot(
+            *at[0], kind=kind, tensor=tensor, aliases=tuple(at[1:]), persistent=at[0] not in passing
+        )
+        for at, (kind, tensor) in zip(places.values(), first.values(), strict=True)
     )
 
 
@@ -82,13 +90,25 @@ def fingerprint_of(slots: tuple[Slot, ...]) -> str:
     return digest.hexdigest()
 
 
+def memory_of(tensor: Tensor) -> int:
+    """Return a number that tensors share if and only if they lie in the same memory, while they live."""
+    try:
+        return int(tensor.untyped_storage()._cdata)
+    except (NotImplementedError, RuntimeError):  # sparse and other tensors without a storage
+        return id(tensor)
+
+
 def tensors_in(value: object) -> Iterator[Tensor]:
-    """Yield the tensors in nested tuples, lists, mappings and dataclasses, in order."""
+    """Yield the tensors in nested tuples, lists, mappings and dataclasses, in order; a cycle is followed once."""
+    yield from _tensors_in(value, set())
+
+
+def _tensors_in(value: object, around: set[int]) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
-        return
-    for part in _parts(value):
-        yield from tensors_in(part)
+    elif id(value) not in around:
+        for part in _parts(value):
+            yield from _tensors_in(part, {*around, id(value)})
 
 
 def _parts(value: object) -> Iterator[object]:
@@ -97,4 +117,13 @@ def _parts(value: object) -> Iterator[object]:
     elif isinstance(value, list | tuple | set | frozenset):
         yield from value
     elif is_dataclass(value) and not isinstance(value, type):
-        yield from (getattr(value, field.name) for field in fields(value))
+        yield from _fields_set(value)
+
+
+def _fields_set(value: Any) -> Iterator[object]:
+    """Values of a dataclass; a field that was never set, or that another attribute would answer for, is passed over."""
+    for field in fields(value):
+        try:
+            yield object.__getattribute__(value, field.name)
+        except AttributeError:
+            continue

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from salsanity.models.slots import Key, Slot, slots_of, tensors_in
+from salsanity.models.copying import eagerly
+from salsanity.models.learned import Kind, kinds_of
+from salsanity.models.reading import Outside, Reader, Reading, Use
+from salsanity.models.slots import Key, Slot, memory_of, slots_of, tensors_in
 
 _CONVOLUTIONS = frozenset(f"conv{kind}{d}d" for kind in ("", "_transpose") for d in (1, 2, 3))
-_LOOKING_ONLY = frozenset(
-    {"shape", "dtype", "device", "ndim", "requires_grad", "is_leaf", "grad_fn", "layout", "grad"}
-)
 
 
 @final
@@ -54,28 +53,33 @@ class Convolution:
 class Trace:
     """What one forward pass in eval mode used and returned.
 
-    `uses`: parameters in order of their first use (as (layer, tensor name)). `layers`: paths of the
-    modules that own used parameters, or own float buffers and ran, by first use. `outputs`: module
-    calls in order of completion. `calls`: names of modules in order of their first call. `branching`:
-    modules whose first input goes two ways (parallel branches, a skip connection).
+    `uses`: parameters and buffers that operations read, by first read (as (layer, tensor name)), and how. `kinds`: what
+    every parameter and buffer is. `matrices`: learned tensors of two or more dimensions that are weights of linear maps or
+    tables, and the number of their first such operation. `layers`: paths of the modules that own learned tensors or running
+    statistics which were read, by first read. `outputs`: module calls in order of completion. `calls`: names of modules in
+    order of their first call. `branching`: modules whose first input goes two ways (parallel branches, a skip connection).
+    `outside`, `packed`: what was read that is no parameter or buffer. `overwrites_input`: whether the pass writes into its
+    input.
     """
 
     input_shape: tuple[int, ...]
     logits_shape: tuple[int, ...]
-    uses: tuple[Key, ...]
+    uses: Mapping[Key, Use]
+    kinds: Mapping[Key, Kind]
+    matrices: Mapping[Key, int]
     layers: tuple[str, ...]
     outputs: tuple[Output, ...]
     convolutions: tuple[Convolution, ...]
     calls: tuple[str, ...]
     branching: frozenset[str]
+    outside: tuple[Outside, ...] = ()
+    packed: tuple[tuple[str, str], ...] = ()
+    last_operation: str = ""
+    overwrites_input: bool = False
 
     def uses_tensor(self, layer: str, name: str) -> bool:
-        """Whether the forward pass used this parameter."""
-        return (layer, name) in self._used
-
-    @cached_property
-    def _used(self) -> frozenset[Key]:
-        return frozenset(self.uses)
+        """Whether the forward pass read this parameter or buffer."""
+        return (layer, name) in self.uses
 
 
 Stamp = tuple[int, int]
@@ -94,9 +98,6 @@ class _Call:
 
 @dataclass
 class _Recording:
-    keys: Mapping[int, Key]
-    uses: dict[Key, None] = field(default_factory=dict)
-    layers: dict[str, None] = field(default_factory=dict)
     outputs: list[tuple[Output, Tensor]] = field(default_factory=list)
     convolutions: list[Convolution] = field(default_factory=list)
     calls: dict[str, None] = field(default_factory=dict)
@@ -108,11 +109,9 @@ class _Recording:
         """Stamp the tensors in a value; they are kept alive, so that memory is not used again."""
         tensors = list(tensors_in(value))
         self.alive += tensors
-        return frozenset((t.untyped_storage().data_ptr(), t._version) for t in tensors)
+        return frozenset((memory_of(t), t._version) for t in tensors)
 
-    def enter(self, name: str, module: nn.Module, inputs: object) -> None:
-        if any(b is not None and b.is_floating_point() for b in module._buffers.values()):
-            self.layers.setdefault(name)
+    def enter(self, name: str, inputs: object) -> None:
         first = next(tensors_in(inputs), None)
         self.stack.append(_Call(name, self.stamps(inputs), self.stamps(first)))
         self.calls.setdefault(name)
@@ -137,15 +136,6 @@ class _Recording:
             )
             self.outputs.append((record, first))
 
-    def use(self, func: Callable[..., Any], arguments: object) -> None:
-        if _looks_only(func):
-            return
-        for tensor in tensors_in(arguments):
-            key = self.keys.get(id(tensor))
-            if key is not None:
-                self.uses.setdefault(key)
-                self.layers.setdefault(key[0])
-
     def operate(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
@@ -157,10 +147,12 @@ class _Recording:
             self.stack[-1].taken += 1
         return result
 
-    def convolve(self, result: object) -> None:
-        if isinstance(result, Tensor):
-            where = self.stack[-1].name if self.stack else ""
-            self.convolutions.append(Convolution(where, tuple(result.shape)))
+    def where(self) -> str:
+        """Name of the innermost module that runs."""
+        return self.stack[-1].name if self.stack else ""
+
+    def convolve(self, result: Tensor) -> None:
+        self.convolutions.append(Convolution(self.where(), tuple(result.shape)))
 
 
 def _normalises_last(module: nn.Module, output: Tensor) -> bool:
@@ -173,14 +165,8 @@ def _normalises_last(module: nn.Module, output: Tensor) -> bool:
     return size == tuple(output.shape[-1:]) and (weight is None or weight.ndim == 1)
 
 
-def _looks_only(func: Callable[..., Any]) -> bool:
-    """Whether a call only reads a property such as `tensor.shape`."""
-    getter = getattr(func, "__self__", None)
-    return func.__name__ == "__get__" and getattr(getter, "__name__", "") in _LOOKING_ONLY
-
-
 class _Watch(TorchFunctionMode):
-    """Tells a recording which parameters the torch functions take (torch demands a subclass)."""
+    """Lets a recording run the torch functions (torch demands a subclass)."""
 
     def __init__(self, recording: _Recording) -> None:
         self.recording = recording
@@ -192,11 +178,7 @@ class _Watch(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        self.recording.use(func, (args, kwargs))
-        result = self.recording.operate(func, args, kwargs or {})
-        if getattr(func, "__name__", "") in _CONVOLUTIONS:
-            self.recording.convolve(result)
-        return result
+        return self.recording.operate(func, args, kwargs or {})
 
 
 def trace(
@@ -204,38 +186,92 @@ def trace(
 ) -> Trace:
     """Run `module` once on `example`, (N, ...), and record what it used and returned.
 
-    The module is left as it was. `logits` unwraps the output; without it the first tensor counts.
+    The module is left as it was. `logits` unwraps the output; without it the first tensor counts. Where the result was not
+    seen to come from the input (a pass that leaves torch on the way), it runs a second time, more cautiously.
     Whatever the forward pass raises comes through.
     """
-    recording = _Recording(_keys_of(slots_of(module)))
+    slots = slots_of(module)
+    unwrap = logits or _first_tensor
+    passed = _pass(module, example, slots, unwrap, cautious=False)
+    if not passed.reading.traced:
+        passed = _pass(module, example, slots, unwrap, cautious=True)
+    recording, reading, scores = passed.recording, passed.reading, passed.scores
+    kinds = kinds_of(slots, reading.uses)
+    return Trace(
+        input_shape=tuple(example.shape),
+        logits_shape=tuple(scores.shape),
+        uses=reading.uses,
+        kinds=kinds,
+        matrices=_matrices(slots, reading.uses, kinds),
+        layers=_layers(reading.uses, kinds),
+        outputs=_with_live(recording.outputs, scores, passed.x),
+        convolutions=tuple(recording.convolutions),
+        calls=tuple(recording.calls),
+        branching=frozenset(recording.branching),
+        outside=reading.outside,
+        packed=reading.packed,
+        last_operation=reading.last_operation,
+        overwrites_input=passed.overwrites_input,
+    )
+
+
+@dataclass(frozen=True)
+class _Passed:
+    recording: _Recording
+    reading: Reading
+    x: Tensor
+    scores: Tensor
+    overwrites_input: bool
+
+
+def _pass(
+    module: nn.Module,
+    example: Tensor,
+    slots: tuple[Slot, ...],
+    unwrap: Callable[[object], Tensor],
+    *,
+    cautious: bool,
+) -> _Passed:
+    recording = _Recording()
+    reader = Reader(slots, recording.where, convolved=recording.convolve, cautious=cautious)
     with ExitStack() as stack:
         for name, part in module.named_modules():
             _hook(stack, recording, name, part)
         stack.enter_context(torch.enable_grad())
         x = example.detach().clone().requires_grad_()
-        with _Watch(recording):
-            output = module(x.clone())
-    scores = logits(output) if logits else next(tensors_in(output))
-    return Trace(
-        input_shape=tuple(example.shape),
-        logits_shape=tuple(scores.shape),
-        uses=tuple(recording.uses),
-        layers=tuple(recording.layers),
-        outputs=_with_live(recording.outputs, scores),
-        convolutions=tuple(recording.convolutions),
-        calls=tuple(recording.calls),
-        branching=frozenset(recording.branching),
-    )
+        given = x.clone()  # which the pass may overwrite
+        version = given._version
+        reader.follow(given)
+        with eagerly(), _Watch(recording), reader:
+            output = module(given)
+    scores = unwrap(output)
+    return _Passed(recording, reader.reading(scores), x, scores, given._version != version)
 
 
-def _keys_of(slots: tuple[Slot, ...]) -> dict[int, Key]:
-    return {id(slot.tensor): slot.key for slot in slots if slot.kind == "parameter"}
+def _first_tensor(output: object) -> Tensor:
+    return next(tensors_in(output))
+
+
+def _matrices(
+    slots: tuple[Slot, ...], uses: Mapping[Key, Use], kinds: Mapping[Key, Kind]
+) -> dict[Key, int]:
+    wide = {slot.key for slot in slots if slot.tensor.ndim > 1}
+    return {
+        key: min(use.roles[role] for role in ("matrix", "lookup") if role in use.roles)
+        for key, use in uses.items()
+        if use.is_matrix and kinds[key] == "learned" and key in wide
+    }
+
+
+def _layers(uses: Mapping[Key, Use], kinds: Mapping[Key, Kind]) -> tuple[str, ...]:
+    kept = [key for key in uses if kinds[key] in ("learned", "statistics")]
+    return tuple(dict.fromkeys(layer for layer, _ in kept))
 
 
 def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module) -> None:
     def before(part: nn.Module, args: object, kwargs: object) -> None:
         with torch._C.DisableTorchFunction():  # or the bookkeeping would be watched itself
-            recording.enter(name, part, (args, kwargs))
+            recording.enter(name, (args, kwargs))
 
     def after(part: nn.Module, _: object, output: object) -> None:
         with torch._C.DisableTorchFunction():
@@ -245,16 +281,18 @@ def _hook(stack: ExitStack, recording: _Recording, name: str, module: nn.Module)
     stack.callback(module.register_forward_hook(after).remove)
 
 
-def _with_live(outputs: list[tuple[Output, Tensor]], scores: Tensor) -> tuple[Output, ...]:
-    """Fill in which outputs the predicted logit has a gradient at, by one backward pass."""
+def _with_live(
+    outputs: list[tuple[Output, Tensor]], scores: Tensor, x: Tensor
+) -> tuple[Output, ...]:
+    """Fill in which outputs the predicted logit has a gradient at, by one backward pass, all the way to the input `x`."""
     wanted = [
         i for i, (_, tensor) in enumerate(outputs) if tensor.requires_grad and tensor.ndim > 2
     ]
     live: set[int] = set()
-    if scores.requires_grad and scores.ndim > 1 and wanted:
+    if scores.requires_grad and scores.ndim > 1:
         total = scores.flatten(1).amax(dim=1).sum()
         tensors = [outputs[i][1] for i in wanted]
-        gradients = torch.autograd.grad(total, tensors, allow_unused=True)
+        *gradients, _ = torch.autograd.grad(total, [*tensors, x], allow_unused=True)
         live = {i for i, g in zip(wanted, gradients, strict=True) if g is not None and _alive(g)}
     return tuple(
         Output(o.module, o.kind, o.shape, o.bare, o.convolved, o.normalises_last, i in live)

@@ -6,7 +6,7 @@ import pickle  # only to name its error  # nosec B403
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,13 +14,26 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from salsanity.errors import ModelError
+from salsanity.models.state_dicts import NESTED, StateDict, plain_names, state_dicts
 
-_NESTED: Final = ("state_dict", "model", "model_state_dict", "model_state", "net", "weights")
-_PREFIXES: Final = ("module.", "_orig_mod.", "model.", "net.")
 _TORCH: Final = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _AUXILIARY: Final = ("aux", "AuxLogits")
+_OF_TRAINING: Final = (
+    "criterion",
+    "loss",
+    "metric",
+    "optim",
+    "ema",
+    "n_averaged",
+    "total_ops",
+    "total_params",
+)
+"""Beginnings of parts of names that belong to a training, or to a counter of operations, and not to a network."""
+
 _SHOWN: Final = 4
 _MOST_UNPACKED: Final = 8
 
@@ -33,12 +46,17 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Raises ModelError for a missing, damaged or other file.
     """
+    return _state_in(_read(path), path)
+
+
+def _read(path: Path) -> object:
     if not path.is_file():
         raise ModelError(f"Expected weights in a file at {path}, found none")
-    if path.suffix == ".safetensors":
+    suffix = path.suffix.lower()
+    if suffix == ".safetensors":
         return _read_safetensors(path)
-    if path.suffix in _TORCH:
-        return _state_in(_read_torch(path), path)
+    if suffix in _TORCH:
+        return _read_torch(path)
     raise ModelError(
         f"Expected weights as .safetensors, .pt or .pth, got {path.name}; save model.state_dict() "
         "as one"
@@ -75,9 +93,8 @@ def _read_torch(path: Path) -> object:
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{path} is damaged or holds Python objects besides tensors, which could run code "
-            "when read; "
-            "save model.state_dict() alone, best as .safetensors"
+            f"{path} is damaged or holds Python objects besides tensors{_objects_in(path)}, which could run code "
+            "when read; save model.state_dict() alone, best as .safetensors"
         ) from error
     except (
         RuntimeError,
@@ -101,32 +118,65 @@ def _read_torch(path: Path) -> object:
         ) from error
 
 
+def _objects_in(path: Path) -> str:
+    """Name the Python objects in a file, which are looked for without being made; nothing where that fails."""
+    try:
+        found = sorted(get_unsafe_globals_in_checkpoint(path))
+    except Exception:  # noqa: BLE001 - a damaged file may raise anything; the error that is told is the first one
+        return ""
+    return f" ({_listed(found)})" if found else ""
+
+
 def _state_in(value: object, path: Path) -> dict[str, Tensor]:
     if isinstance(value, Mapping) and value and all(isinstance(v, Tensor) for v in value.values()):
         return {str(name): tensor for name, tensor in value.items()}
-    for key in _NESTED if isinstance(value, Mapping) else ():
+    for key in NESTED if isinstance(value, Mapping) else ():
         inner: Any = value.get(key)  # type: ignore[attr-defined]
         if isinstance(inner, Mapping):
             return _state_in(inner, path)
+    raise _no_state_in(value, path)
+
+
+def _no_state_in(value: object, path: Path) -> ModelError:
     held = (
         ", ".join(map(str, list(value)[:8])) if isinstance(value, Mapping) else type(value).__name__
     )
-    raise ModelError(
-        f"Expected a state dict in {path} (or one under {', '.join(_NESTED[:3])}), found {held}; "
+    return ModelError(
+        f"Expected a state dict in {path} (or one under {', '.join(NESTED[:3])}), found {held}; "
         "save "
         "model.state_dict()"
     )
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Put the weights of a file into `model`; a float16 file fits a float32 network.
+def load_weights(model: nn.Module, path: Path, *, key: str | None = None) -> tuple[str, ...]:
+    """Put the weights of a file into `model`, and say in notes what was taken and what left out.
 
-    Prefixes that parallel or compiled training leaves (`module.`, `_orig_mod.`) are taken off.
-    Missing are allowed: counters, names of tied tensors, and auxiliary heads.
+    A file may hold a state dict, or several under keys, beside the state of a training; names may carry prefixes that
+    parallel or compiled training, wrappers and averages leave. What fits best is taken, the usual keys before others; `key`
+    (keys with dots between them, or a prefix of names) names another. A float16 file fits a float32 network. Missing are
+    allowed: counters, names of tied tensors, and auxiliary heads.
 
     Raises ModelError that names the keys and shapes that do not fit.
     """
-    state = _with_fitting_names(read_weights(path), model)
+    names = plain_names(model.state_dict())
+    tensors = model.state_dict(keep_vars=True)
+    wanted = {plain: tensors[name] for plain, name in names.items()}
+    held = _read(path)
+    found = state_dicts(held, wanted, key)
+    if not found:
+        raise _no_state_in(held, path) if key is None else _no_such_key(held, wanted, path, key)
+    _check_kinds(found[0], wanted, path)
+    left_out = _put(found[0], model, names, path, is_asked=key is not None)
+    return tuple(n for n in (_choice(found, wanted), _left_out(left_out)) if n is not None)
+
+
+def _put(
+    taken: StateDict, model: nn.Module, names: Mapping[str, str], path: Path, *, is_asked: bool
+) -> list[str]:
+    """Load a state dict; return the names that were left out. ModelError where too little or too much is there."""
+    state = {
+        names.get(n, n): v for n, v in taken.entries.items() if isinstance(v, Tensor) or n in names
+    }
     try:
         result = model.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -136,27 +186,68 @@ def load_weights(model: nn.Module, path: Path) -> None:
             "network with the settings that it was trained with (number of classes, width)"
         ) from error
     missing = [key for key in result.missing_keys if not _optional(key, model, state)]
-    unexpected = [key for key in result.unexpected_keys if not key.startswith(_AUXILIARY)]
-    if missing or unexpected:
+    unknown = {name: state[name] for name in result.unexpected_keys}
+    beside = {} if taken.is_usual or is_asked else taken.others
+    unexpected = {n: v for n, v in {**unknown, **beside}.items() if not n.startswith(_AUXILIARY)}
+    if missing or any(_is_learned(name, value) for name, value in unexpected.items()):
         raise ModelError(
             f"The weights in {path} do not fit the {type(model).__name__}: missing are "
-            f"{_listed(missing)}; not in the network are {_listed(unexpected)}. Give the weights "
-            "of "
-            "this architecture"
+            f"{_listed(missing)}; not in the network are {_listed(unexpected)}. Give the weights of "
+            f"this architecture{'' if is_asked else ', or say with --weights-key which part of the file they are'}"
         )
+    not_tensors = [n for n in taken.entries if names.get(n, n) not in state]
+    return [*not_tensors, *unknown, *taken.others]
 
 
-def _with_fitting_names(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Take prefixes off as long as all names carry them and the network's do not."""
-    wanted = set(model.state_dict())
-    for _ in range(len(_PREFIXES)):
-        if wanted & state.keys():
-            break
-        for prefix in _PREFIXES:
-            if state and all(name.startswith(prefix) for name in state):
-                state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
-                break
-    return state
+def _is_learned(name: str, value: object) -> bool:
+    """Whether an entry that the network lacks is of a layer, and not of what trained or measured it."""
+    is_of_training = any(part.lower().startswith(_OF_TRAINING) for part in name.split("."))
+    if is_of_training or not isinstance(value, Tensor):
+        return False
+    return value.ndim > 0 and (value.is_floating_point() or value.is_complex())
+
+
+def _check_kinds(taken: StateDict, wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse whole numbers in place of real ones: torch would copy a quantised layer's numbers as they are."""
+    for name, tensor in wanted.items():
+        value = taken.entries.get(name)
+        if not isinstance(value, Tensor) or not isinstance(tensor, Tensor):
+            continue
+        if not is_lazy(tensor) and _kind(value) != _kind(tensor):
+            raise ModelError(
+                f"Expected {tensor.dtype} for {name}, got {value.dtype} in {path}; save model.state_dict() of the network "
+                "before it was quantised or converted"
+            )
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool]:
+    return tensor.is_floating_point(), tensor.is_complex()
+
+
+def _choice(found: Sequence[StateDict], wanted: Mapping[str, Tensor]) -> str | None:
+    """Say which of several state dicts was taken, where others hold all parameters too, with other values."""
+    taken, *rest = found
+    parameters = {name for name, tensor in wanted.items() if isinstance(tensor, nn.Parameter)}
+    alike = [s for s in rest if parameters <= s.entries.keys() and s.differs(taken)]
+    if not alike:
+        return None
+    return (
+        f"Weights: those under {taken.key or 'no key'} were taken; those under {_listed(s.key for s in alike)} have the same "
+        f"names and other values (averages, perhaps): --weights-key {alike[0].key} takes them instead."
+    )
+
+
+def _left_out(names: Sequence[str]) -> str | None:
+    if not names:
+        return None
+    return f"Weights: left out, as the network has no such tensor: {_listed(names)}."
+
+
+def _no_such_key(held: object, wanted: Mapping[str, Tensor], path: Path, key: str) -> ModelError:
+    there = [state.key or "(none)" for state in state_dicts(held, wanted, None)]
+    return ModelError(
+        f"Expected weights under the key {key!r} in {path}, found none; there are some under {_listed(there)}"
+    )
 
 
 def _optional(key: str, model: nn.Module, state: Mapping[str, Tensor]) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import CheckpointError
 
 from salsanity.errors import MethodError, ModelError
 from salsanity.models.network import Network
@@ -87,7 +88,13 @@ def _gradients(score: Tensor, at: list[Tensor], name: str, *, keep: bool) -> tup
             f"expected logits that depend on the input by differentiable steps, but those of {name or 'the network'} "
             "carry no gradient; remove detach(), no_grad() or argmax from its forward pass"
         )
-    gradients = torch.autograd.grad(score, at, allow_unused=True, retain_graph=keep)
+    try:
+        gradients = torch.autograd.grad(score, at, allow_unused=True, retain_graph=keep)
+    except CheckpointError as error:
+        raise MethodError(
+            f"a backward rule needs the activations of the forward pass, but {name or 'the network'} computes them again on the "
+            "way back; switch its gradient checkpointing off"
+        ) from error
     return tuple(
         torch.zeros_like(value) if gradient is None else gradient
         for value, gradient in zip(at, gradients, strict=True)

@@ -1,15 +1,15 @@
 """Running explainers that are not ours, beside ours, without trusting them.
 
-An explainer may use global random numbers, leave hooks or a changed mode behind, write into its inputs, or raise.
-Here each runs on copies, under its own random state; `swapped` takes off what it leaves on the network.
+An explainer may use global random numbers, leave hooks or a changed mode behind, write into its inputs, print, raise, or
+never look at the network. Here each runs on copies, under its own random state; `swapped` takes off what it leaves.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from salsanity.models.network import Network
+from salsanity.models.random_state import random_state
 from salsanity.models.swap import swapped
+from salsanity.passes.overheard import Aside, Listener
 from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
 
@@ -30,6 +32,43 @@ class ForeignFailure:
     maps: Tensor | None = None
     """(B, ...) with NaN rows for the failed images; None where no image has a map."""
     enlarged_from: tuple[int, ...] | None = None
+    aside: Aside | None = None
+
+
+class UnfitMaps(ValueError):
+    """What an explainer returned is no map of each input; the message says what came and what should."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """An explainer, the network, the seed and stream of its random numbers, and who listens."""
+
+    request: Foreign
+    network: Network
+    seed: int
+    stream: int
+    listener: Listener
+
+    def maps(self, x: Tensor, targets: Tensor, ids: Sequence[str]) -> PassResult:
+        """Run the explainer once; whatever it raises comes through."""
+        state = seed_for(self.seed, "foreign", self.request.name, self.stream, *ids)
+        module = self.network.module
+        with ExitStack() as stack:
+            # What a failed call left on the network must not meet the next image.
+            stack.enter_context(swapped(self.network, {}, exact=False))
+            stack.enter_context(random_state(state))
+            stack.enter_context(torch.inference_mode(False))
+            stack.enter_context(torch.enable_grad())
+            stack.enter_context(self.listener.listening(module))
+            maps = self.request.explainer(module, x.detach().clone(), targets.clone())
+        return as_maps(maps, x, self.request.name)
+
+    def reason(self, error: BaseException) -> str:
+        """Say why there is no map."""
+        words = " ".join(str(error).split())[:300]
+        if isinstance(error, UnfitMaps):
+            return words
+        return f"{self.request.name} raised {type(error).__name__}: {words[:200]}"
 
 
 def explained_by(
@@ -42,17 +81,28 @@ def explained_by(
     seed: int,
     stream: int,
 ) -> PassResult | ForeignFailure:
-    """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows."""
-    if request.alone:
-        return _one_by_one(request, network, x, targets, ids, seed, stream)
+    """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows.
+
+    The result's `aside` says whether it ran the network, and what it printed.
+    """
+    task = _Task(request, network, seed, stream, Listener())
+    return replace(_explained(task, x, targets, ids), aside=task.listener.aside())
+
+
+def _explained(
+    task: _Task, x: Tensor, targets: Tensor, ids: Sequence[str]
+) -> PassResult | ForeignFailure:
+    most = task.network.largest_batch
+    if task.request.alone or (most is not None and most < len(x)):
+        return _one_by_one(task, x, targets, ids)
     try:
-        return _maps(request, network, x, targets, ids, seed, stream)
+        return task.maps(x, targets, ids)
     except (Exception, SystemExit) as error:
         if out_of_memory(error):
             raise
         if len(x) == 1:
-            return ForeignFailure((_reason(request, error),))
-    return _one_by_one(request, network, x, targets, ids, seed, stream)
+            return ForeignFailure((task.reason(error),))
+    return _one_by_one(task, x, targets, ids)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -64,26 +114,20 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _one_by_one(
-    request: Foreign,
-    network: Network,
-    x: Tensor,
-    targets: Tensor,
-    ids: Sequence[str],
-    seed: int,
-    stream: int,
+    task: _Task, x: Tensor, targets: Tensor, ids: Sequence[str]
 ) -> PassResult | ForeignFailure:
     rows: list[PassResult | None] = []
     reasons: list[str | None] = []
     for i in range(len(x)):
         one = slice(i, i + 1)
         try:
-            rows.append(_maps(request, network, x[one], targets[one], ids[one], seed, stream))
+            rows.append(task.maps(x[one], targets[one], ids[one]))
             reasons.append(None)
         except (Exception, SystemExit) as error:
             if out_of_memory(error):
                 raise
             rows.append(None)
-            reasons.append(_reason(request, error))
+            reasons.append(task.reason(error))
     good = [row for row in rows if row is not None]
     if not good:
         return ForeignFailure(tuple(reasons))
@@ -95,42 +139,20 @@ def _one_by_one(
     return ForeignFailure(tuple(reasons), maps, size)
 
 
-def _reason(request: Foreign, error: BaseException) -> str:
-    words = " ".join(str(error).split())[:200]
-    return f"{request.name} raised {type(error).__name__}: {words}"
-
-
-def _maps(
-    request: Foreign,
-    network: Network,
-    x: Tensor,
-    targets: Tensor,
-    ids: Sequence[str],
-    seed: int,
-    stream: int,
-) -> PassResult:
-    state = seed_for(seed, "foreign", request.name, stream, *ids)
-    with ExitStack() as stack:
-        # What a failed call left on the network must not meet the next image.
-        stack.enter_context(swapped(network, {}, exact=False))
-        stack.enter_context(own_random_state(state))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
-        maps = request.explainer(network.module, x.detach().clone(), targets.clone())
-    return as_maps(maps, x, request.name)
+_ENLARGING: Final[Mapping[int, str]] = {3: "linear", 4: "bilinear", 5: "trilinear"}
+"""By the number of dimensions of a batch."""
 
 
 def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
     """Bring what an explainer returned to maps of the inputs' height and width, on their device.
 
-    Accepts tensors and arrays of shape (B, C, *spatial), (B, 1, *spatial) or (B, *spatial), at input size or smaller
-    (then enlarged bilinearly, and the result says from which size). Raises `ValueError` for other shapes.
+    Accepts tensors and arrays, or lists of one for each image, of shape (B, C, *spatial), (B, 1, *spatial) or (B, *spatial),
+    at input size or smaller (then enlarged linearly in each direction, and the result says from which size). Raises
+    `UnfitMaps`, a `ValueError`, for all else.
     """
-    if isinstance(maps, tuple) and len(maps) == 1:
-        maps = maps[0]
-    tensor = maps.detach() if isinstance(maps, Tensor) else torch.from_numpy(np.asarray(maps))
+    tensor = _as_tensor(maps, x, name)
     if tensor.is_complex():
-        raise ValueError(f"expected maps of real numbers, got {tensor.dtype} from {name}")
+        raise UnfitMaps(f"expected maps of real numbers, got {tensor.dtype} from {name}")
     tensor = tensor.to(device=x.device, dtype=x.dtype)
     if tensor.dim() == x.dim() - 1 and x.dim() > 2:
         tensor = tensor.unsqueeze(1)
@@ -140,30 +162,53 @@ def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
         and (x.dim() == 2 or tensor.shape[1] in (1, x.shape[1]))
     )
     if not fits or tensor.numel() == 0:
-        raise ValueError(
+        raise UnfitMaps(
             f"expected maps of shape {tuple(x.shape)} or with one channel, got {tuple(tensor.shape)} from {name}"
         )
     if tensor.shape[2:] == x.shape[2:]:
         return PassResult(tensor)
     larger = any(a > b for a, b in zip(tensor.shape[2:], x.shape[2:], strict=True))
-    if x.dim() != 4 or larger:
-        raise ValueError(
+    if x.dim() not in _ENLARGING or larger:
+        raise UnfitMaps(
             f"expected maps of shape {tuple(x.shape)}, got {tuple(tensor.shape)} from {name}"
         )
-    enlarged = F.interpolate(tensor, size=x.shape[2:], mode="bilinear", align_corners=False)
-    return PassResult(enlarged, enlarged_from=tuple(tensor.shape[2:]))
+    return PassResult(enlarged(tensor, x), enlarged_from=tuple(tensor.shape[2:]))
 
 
-@contextmanager
-def own_random_state(seed: int) -> Iterator[None]:
-    """Seed Python's, NumPy's and torch's global generators inside the block, and put the old states back."""
-    python, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            torch.manual_seed(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy_state)
+def enlarged(maps: Tensor, x: Tensor) -> Tensor:
+    """Enlarge maps (B, C, *spatial) to the size of the inputs `x`, linearly in each direction."""
+    mode = _ENLARGING[x.dim()]
+    return F.interpolate(maps, size=x.shape[2:], mode=mode, align_corners=False)
+
+
+def _as_tensor(maps: object, x: Tensor, name: str) -> Tensor:
+    """Turn what an explainer returned into one tensor; say what it is where that cannot be."""
+    if isinstance(maps, tuple) and len(maps) == 1:
+        maps = maps[0]
+    if isinstance(maps, Tensor):
+        return maps.detach()
+    if maps is None or isinstance(maps, Mapping | str | bytes):
+        keys = f" with {', '.join(map(str, maps))}" if isinstance(maps, Mapping) else ""
+        raise UnfitMaps(
+            f"{name} returned {'nothing' if maps is None else type(maps).__name__ + keys}; let it return the maps as one tensor "
+            f"or array of shape {tuple(x.shape)}"
+        )
+    try:
+        return torch.from_numpy(np.asarray(_arrays(maps)))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UnfitMaps(
+            f"{name} returned {_kind(maps)}, which is no array of numbers ({' '.join(str(error).split())[:100]}); let it return "
+            f"the maps as one tensor or array of shape {tuple(x.shape)}"
+        ) from error
+
+
+def _arrays(maps: object) -> Any:
+    """Lists with their tensors as arrays, which torch refuses for those that want gradients."""
+    if isinstance(maps, Tensor):
+        return maps.detach().cpu().numpy()
+    return [_arrays(m) for m in maps] if isinstance(maps, list | tuple) else maps
+
+
+def _kind(maps: object) -> str:
+    many = f" of {len(maps)}" if isinstance(maps, list | tuple) else ""
+    return f"a {type(maps).__name__}{many}"

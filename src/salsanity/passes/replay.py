@@ -113,7 +113,7 @@ def course_of(network: Network, x: Tensor, taps: Sequence[str | None] = ()) -> C
         intercepted(module, recording.call),
         _Uses(recording),
     ):
-        module(x.detach().clone().requires_grad_())
+        module(x.detach().clone().requires_grad_().clone())  # it may overwrite what it gets
     return recording.course()
 
 

@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from salsanity.passes.overheard import Aside
+
 BaselineName = Literal[
     "zeros",
     "constant",
@@ -114,9 +116,9 @@ Explainer = Callable[[Any, Tensor, Tensor], Any]
 """`(model, inputs, targets) -> maps`: any explainer of the user's or of another library."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Foreign:
-    """One opaque step: a callable that explains a batch by itself.
+    """One opaque step: a callable that explains a batch by itself; equal to itself alone, since callables need no hash.
 
     `alone`: each image is explained by itself under a random state of its own, so that its map cannot depend on its
     batch. `admit`: `(module, inputs) -> sentences to tell`, cheap, run once before the long part; raises `MethodError`
@@ -135,9 +137,10 @@ class PassResult:
 
     `gradient`: (B, C, H, W) at the input, or of the tapped layer's shape; for `Foreign` the maps.
     `activation`: the tapped layer's output, folded alike; None without a tap. `enlarged_from`: the size of maps that came
-    smaller than the input and were enlarged.
+    smaller than the input and were enlarged. `aside`: what an explainer of the user's did beside its maps.
     """
 
     gradient: Tensor
     activation: Tensor | None = None
     enlarged_from: tuple[int, ...] | None = None
+    aside: Aside | None = None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from salsanity.models.network import Network
-from salsanity.models.swap import Shelf, swapped
+from salsanity.models.swap import Shelf
 from salsanity.passes.derivative import Derivative, differentiate
 from salsanity.passes.fold import Accumulator, joined
 from salsanity.passes.foreign import ForeignFailure, explained_by
@@ -20,7 +20,7 @@ from salsanity.passes.points import DrawBaseline, PointSource, Slice
 from salsanity.passes.precision import Precision
 from salsanity.passes.replay import Diverged, Rehearsal, Replay, Tape
 from salsanity.passes.request import Foreign, Pass, PassResult, Points, Rule
-from salsanity.passes.schedule import Demand, Extent, Group, State, extents, groups_of
+from salsanity.passes.schedule import Demand, Extent, Group, State, extents, groups_of, in_state
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class _States:
         self, extent: Extent, piece: Slice, state: State, place: int, tape: Tape | None
     ) -> Derivative:
         targets = state.targets[extent.first : extent.last]
-        with swapped(self.network, state.weights, exact=False, shelf=self.shelf):
+        with in_state(self.network, state, exact=False, shelf=self.shelf):
             if tape is not None and self.rehearsal is not None:
                 spared = self.rehearsal.spared[place] if tape.recorded else ()
                 try:
@@ -229,7 +229,7 @@ def _pair(request: Pass) -> tuple[Accumulator, Accumulator]:
 def _run_foreign(
     network: Network, batch: Batch, state: State, request: Foreign, setting: Setting
 ) -> PassResult | ForeignFailure:
-    with swapped(network, state.weights):
+    with in_state(network, state):
         return explained_by(
             request,
             network,

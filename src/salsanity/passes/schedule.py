@@ -2,24 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
+from salsanity.models.network import Network
+from salsanity.models.swap import Shelf, Weights, swapped
 from salsanity.passes.request import Foreign, Pass, Points, Rule
-
-Weights = Mapping[str, Mapping[str, Tensor]]
-"""Layer path -> name of a direct parameter or buffer -> values."""
 
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A state of the network: `weights` to put in (empty: as trained), and the classes to explain (B,)."""
+    """A state of the network: `weights` to put in (empty: as trained), and the classes to explain (B,).
+
+    `before`: a map of inputs that stands before the network; None: nothing.
+    """
 
     name: str
     weights: Weights
     targets: Tensor
+    before: Callable[[Tensor], Tensor] | None = None
+
+
+@contextmanager
+def in_state(
+    network: Network, state: State, *, exact: bool = True, shelf: Shelf | None = None
+) -> Iterator[None]:
+    """Run the body with the network in a state; see `swapped`, which puts everything back."""
+    with swapped(network, state.weights, exact=exact, shelf=shelf):
+        if state.before is not None:
+            # `swapped` takes the hook off again.
+            network.module.register_forward_pre_hook(_mapping(state.before), with_kwargs=True)
+        yield
+
+
+def _mapping(before: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+    """Return a hook that maps the first tensor that a network is given."""
+
+    def hook(_: object, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+        if args and isinstance(args[0], Tensor):
+            return (before(args[0]), *args[1:]), named
+        first = next((name for name, value in named.items() if isinstance(value, Tensor)), None)
+        return args, named if first is None else {**named, first: before(named[first])}
+
+    return hook
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,11 +21,11 @@ from salsanity.randomizers.fresh import Fresh, Keeping, fresh_draw
 from salsanity.randomizers.stages import Stage, weights_at
 
 COLLAPSED: Final = 1e-3
-"""Of the sd over classes (SCIENCE section 3; GoogLeNet with torch's initialisation has 7e-4)."""
+"""Of the sd over classes (docs/science.md; GoogLeNet with torch's initialisation has 7e-4)."""
 
 
 def is_collapsed(sd_images: float | None, sd_classes: float | None, *, finite: bool) -> bool:
-    """Say whether logits tell images apart too little for a verdict (SCIENCE section 3); None: unknown."""
+    """Say whether logits tell images apart too little for a verdict (docs/science.md); None: unknown."""
     if not finite or sd_classes == 0 or sd_images == 0:
         return True
     if sd_images is None or sd_classes is None:

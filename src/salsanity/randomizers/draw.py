@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from salsanity.errors import ModelError, UsageError
 from salsanity.models.network import Network
-from salsanity.randomizers.owners import Owner, forked, owners_of, plain_copy
+from salsanity.models.random_state import random_state
+from salsanity.randomizers.owners import Owner, owners_of, plain_copy
 from salsanity.seeds import seed_for
 
 Weights = dict[str, dict[str, Tensor]]
@@ -198,14 +199,28 @@ def fan_in(weight: Tensor, module: nn.Module) -> int:
 
 
 def truncated_normal(like: Tensor, sd: float, generator: torch.Generator) -> Tensor:
-    """Draw a normal of sd `sd` that is truncated at two sds, as TensorFlow's `truncated_normal`."""
+    """Draw a normal of sd `sd` that is truncated at two sds, as TensorFlow's `truncated_normal`.
+
+    Of complex numbers the real and the imaginary parts have half of the variance each.
+    """
+    if like.is_complex():
+        parts = [
+            truncated_normal(part, sd * 0.5**0.5, generator) for part in (like.real, like.imag)
+        ]
+        return torch.complex(*parts)
     values = torch.empty_like(like)
     nn.init.trunc_normal_(values, 0.0, sd, -2 * sd, 2 * sd, generator=generator)
     return values
 
 
 def _matched(tensor: Tensor, role: Role, module: nn.Module, generator: torch.Generator) -> Tensor:
-    """A normal of the tensor's mean and sd; if all are equal sd |mean|, or 0.02 for zeros."""
+    """A normal of the tensor's mean and sd; if all are equal sd |mean|, or 0.02 for zeros.
+
+    Of complex numbers: real and imaginary parts by themselves.
+    """
+    if tensor.is_complex():
+        parts = [_matched(p, role, module, generator) for p in (tensor.real, tensor.imag)]
+        return torch.complex(*parts)
     mean = float(tensor.double().mean())
     sd = float(tensor.double().std(correction=0))
     if sd <= 1e-7 * abs(mean):
@@ -259,8 +274,10 @@ def _after_reset(owner: Owner, seed: int) -> Values:
     module = plain_copy(owner.module)
     before = {n: (p, p._version, p.detach().clone()) for n, p in _direct(module).items()}
     try:
-        with forked(seed_for(seed, owner.path)):
+        with random_state(seed_for(seed, owner.path), devices=()):
             getattr(module, str(_reset_of(module)))()
+    except AttributeError:
+        return {}  # a converted layer, whose tensors have other names than its class gives them
     except Exception as error:
         raise ModelError(
             f"reset_parameters of {owner.path or 'the network'} ({type(module).__name__}) failed: "

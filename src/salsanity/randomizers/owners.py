@@ -7,13 +7,10 @@ tensors. A fresh weight is drawn plain, and then stored the way the layer stores
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -21,8 +18,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from salsanity.errors import ModelError
-from salsanity.models.blocks import owner_of
-from salsanity.models.coverage import is_learned, uses
+from salsanity.models.atoms import owner_of
+from salsanity.models.coverage import is_learned
 from salsanity.models.network import Network
 from salsanity.models.slots import Slot, dotted, tensors_in
 
@@ -83,7 +80,7 @@ def owners_of(network: Network) -> Iterator[Owner]:
     """Yield the layers that hold learned tensors which the forward pass uses."""
     groups: dict[str, list[Slot]] = {}
     for slot in network.slots:
-        if is_learned(slot) and uses(network, slot):
+        if is_learned(network, slot):
             groups.setdefault(owner_of(slot.layer), []).append(slot)
     for path, slots in groups.items():
         yield Owner(path, network.module.get_submodule(path), tuple(slots))
@@ -169,18 +166,3 @@ def _derived(module: nn.Module, inner: str, name: str) -> bool:
         return False
     hooks = [hook for hook in _norm_hooks(module) if isinstance(hook, SpectralNorm)]
     return bool(inner) or any(name in {f"{h.name}_u", f"{h.name}_v"} for h in hooks)
-
-
-@contextmanager
-def forked(seed: int) -> Iterator[None]:
-    """Seed the random states of torch (CPU), NumPy and Python; put them back afterwards."""
-    python, numpy = random.getstate(), np.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(numpy)

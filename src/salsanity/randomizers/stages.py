@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Final, Literal, final
@@ -62,11 +62,14 @@ def first_stages(stages: Sequence[Stage]) -> dict[str, str]:
     return first
 
 
-def weights_at(network: Network, drawn: Weights, stage: Stage) -> dict[str, Mapping[str, Tensor]]:
+def weights_at(network: Network, drawn: Weights, stage: Stage) -> dict[str, dict[str, Tensor]]:
     """Return the part of a draw that belongs to the blocks of a stage."""
-    blocks = set(stage.blocks)
-    layers = {layer for block in network.blocks if block.name in blocks for layer in block.layers}
-    return {layer: tensors for layer, tensors in drawn.items() if layer in layers}
+    blocks = [block for block in network.blocks if block.name in set(stage.blocks)]
+    held = {
+        layer: {n: v for n, v in tensors.items() if any(b.holds(layer, n) for b in blocks)}
+        for layer, tensors in drawn.items()
+    }
+    return {layer: tensors for layer, tensors in held.items() if tensors}
 
 
 def full_of(stages: Sequence[Stage]) -> Stage:

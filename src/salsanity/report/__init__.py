@@ -6,15 +6,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from salsanity.report.card import Card, card_of
     from salsanity.report.figures import figure, write_figures
-    from salsanity.report.folder import Run, read_run
-    from salsanity.report.html import write_report
+    from salsanity.report.folder import Part, Run, read_run
+    from salsanity.report.html import write_card, write_report
     from salsanity.report.junit import write_junit
     from salsanity.report.notebook import notebook_html
     from salsanity.report.summary import summary_sentences
     from salsanity.report.tables import verdict_table
 
 _HOME = {
+    "Card": "card",
+    "card_of": "card",
+    "Part": "folder",
     "Run": "folder",
     "read_run": "folder",
     "verdict_table": "tables",
@@ -22,17 +26,22 @@ _HOME = {
     "figure": "figures",
     "write_figures": "figures",
     "write_report": "html",
+    "write_card": "html",
     "notebook_html": "notebook",
     "write_junit": "junit",
 }
 
 __all__ = [
+    "Card",
+    "Part",
     "Run",
+    "card_of",
     "figure",
     "notebook_html",
     "read_run",
     "summary_sentences",
     "verdict_table",
+    "write_card",
     "write_figures",
     "write_junit",
     "write_report",

@@ -1,17 +1,27 @@
-"""Numbers turned into places on the page: bars of verdicts, curves by stage, bars of labels."""
+"""Numbers turned into places on the page: bars of verdicts, curves over stages, bars by stage."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import pandas as pd
 
-from salsanity.records import Verdict
-from salsanity.report.folder import Run
-from salsanity.report.terms import decimals, method_name, similarity_name, state_name
+from salsanity.records import Kept, Line, Must, Verdict
+from salsanity.report.folder import Part
+from salsanity.report.terms import (
+    decimals,
+    limit,
+    measured,
+    method_name,
+    printable,
+    similarity_name,
+    stage_words,
+    state_name,
+)
+from salsanity.report.worst import beyond, worst_first
 
 BAR_WIDTH: Final = 240.0
 BAR_DOMAIN: Final = (-0.12, 1.12)
@@ -23,50 +33,70 @@ MARGINS: Final = (30.0, 8.0, 8.0, 20.0)
 
 @dataclass(frozen=True)
 class Lane:
-    """One retained similarity on the line from 0 = chance to 1 = nothing changed."""
+    """One number on its scale, for a retained similarity from 0 = chance to 1 = nothing changed.
 
-    stage: str
+    `wrong`: from where to where a method fails. `limit`: the threshold in words. Both, and `line`, are None for a measurement
+    without a verdict.
+    """
+
+    name: str
+    words: str
     value: str
     interval: str
-    threshold: str
+    limit: str | None
     x: float | None
     low: float
     high: float
-    line: float
+    line: float | None
+    wrong: tuple[float, float] | None
     below: bool
     above: bool
     """Whether the interval goes on beyond what is drawn."""
 
+    beyond: float
+    """How far the value lies on the wrong side of the line."""
 
-def lanes(run: Run, cell: Verdict) -> list[Lane]:
-    """Return the lanes of a cell: full and half, or the one of the label test."""
-    names = {"full": "kept" if run.is_labels else "full", "half": "half"}
-    values = {"full": (cell.retained_full, cell.retained_full_ci)}
-    if not run.is_labels:
-        values["half"] = (cell.retained_half, cell.retained_half_ci)
-    limits = run.thresholds
+
+def lanes(part: Part, cell: Verdict) -> list[Lane]:
+    """Return the lanes of a cell: one for each line at which something was measured, the first always."""
+    lines = {line.name: line for line in part.record.lines}
+    what = measured(part.record)
     return [
-        _lane(names[stage], value, interval, limits[stage])
-        for stage, (value, interval) in values.items()
-        if value == value or stage == "full"
+        _lane(
+            what.name.lower() if len(lines) == 1 else printable(kept.line),
+            lines.get(kept.line),
+            kept,
+            is_judged=what.is_judged,
+        )
+        for k, kept in enumerate(cell.kept)
+        if kept.retained == kept.retained or k == 0
     ]
 
 
-def _lane(stage: str, value: float, interval: tuple[float, float], limit: float) -> Lane:
-    low, high = (value if bound != bound else bound for bound in interval)
-    known = interval[0] == interval[0]
+def _lane(name: str, line: Line | None, kept: Kept, *, is_judged: bool) -> Lane:
+    value = kept.retained
+    low, high = (value if bound != bound else bound for bound in kept.retained_ci)
+    known = kept.retained_ci[0] == kept.retained_ci[0]
     return Lane(
-        stage=stage,
+        name=name,
+        words=printable(line.words) if line else "",
         value=decimals(value),
         interval=f"{decimals(low)} to {decimals(high)}" if known else "no interval",
-        threshold=f"{limit:g}",
+        limit=limit(kept) if is_judged else None,
         x=bar_x(value) if value == value else None,
         low=bar_x(low),
         high=bar_x(high),
-        line=bar_x(limit),
+        line=bar_x(kept.threshold) if is_judged else None,
+        wrong=_wrong(kept.threshold, kept.must) if is_judged else None,
         below=low < BAR_DOMAIN[0],
         above=high > BAR_DOMAIN[1],
+        beyond=beyond(kept),
     )
+
+
+def _wrong(threshold: float, must: Must) -> tuple[float, float]:
+    """Return where a method fails: above the line of what must change, below that of what must stay."""
+    return (bar_x(threshold), BAR_WIDTH) if must == "change" else (0.0, bar_x(threshold))
 
 
 def bar_x(value: float) -> float:
@@ -97,7 +127,7 @@ class Panel:
     line: str
     chance: str
     band: str
-    ceiling: float
+    ceiling: float | None
     ceiling_text: str
     summary: str
 
@@ -111,47 +141,77 @@ class CurveGroup:
     similarity_name: str
     ticks: list[tuple[float, str]]
     stages: list[tuple[float, str]]
-    half: float | None
+    lines: list[float]
+    """Where stages lie at which a line decides, but for the last stage."""
+
     panels: list[Panel]
 
 
-def curve_groups(run: Run) -> list[CurveGroup]:
-    """Return the curves of a run, by view and similarity, methods first."""
-    table = run.curves
-    groups = []
-    for similarity in run.similarities:
-        for view in reversed(run.views):
-            part = table[(table["view"] == view) & (table["similarity"] == similarity)]
-            if part["S"].notna().any():
-                groups.append(_group(run, part, view, similarity))
-    return groups
+def curve_groups(part: Part) -> list[CurveGroup]:
+    """Return the curves of a check, by view and similarity, methods first; none where stages do not follow each other."""
+    if not part.record.is_course:
+        return []
+    return [
+        _group(part, table, view, similarity)
+        for similarity, view, table in _tables(part)
+        if table["S"].notna().any()
+    ]
 
 
-def _group(run: Run, part: pd.DataFrame, view: str, similarity: str) -> CurveGroup:
-    scale = Scale(low=_floor(part), states=len(run.stages) + 1)
-    methods = [m for m in (*run.methods, *run.controls) if (part["method"] == m).any()]
-    half = run.spec.get("half")
+def _tables(part: Part) -> Iterator[tuple[str, str, pd.DataFrame]]:
+    table = part.curves
+    for similarity in part.similarities:
+        for view in reversed(part.views):
+            yield (
+                similarity,
+                view,
+                table[(table["view"] == view) & (table["similarity"] == similarity)],
+            )
+
+
+def _group(part: Part, table: pd.DataFrame, view: str, similarity: str) -> CurveGroup:
+    scale = Scale(low=_floor(table), states=len(part.stages) + 1)
     return CurveGroup(
         view=view,
         similarity=similarity,
         similarity_name=similarity_name(similarity),
         ticks=[(scale.y(v), f"{v:g}".replace("-", "−")) for v in scale.ticks()],
-        stages=[(scale.x(k), name) for k, name in _stage_marks(run)],
-        half=scale.x(run.stages.index(half) + 1) if half in run.stages else None,
+        stages=[(scale.x(k), name) for k, name in _stage_marks(part)],
+        lines=[scale.x(k) for k in marked_stages(part)],
         panels=[
-            _panel(m, part[part["method"] == m].sort_values("stage_index"), scale) for m in methods
+            _panel(part, m, table[table["method"] == m].sort_values("stage_index"), scale)
+            for m in _present(part, table)
         ],
     )
 
 
-def _floor(part: pd.DataFrame) -> float:
-    columns = ["S", "C"]
-    return min(0.0, max(-1.0, math.floor(float(part[columns].min().min()) * 5) / 5))
+def _present(part: Part, table: pd.DataFrame) -> list[str]:
+    return [m for m in (*worst_first(part), *part.controls) if (table["method"] == m).any()]
 
 
-def _stage_marks(run: Run) -> list[tuple[int, str]]:
+def marked_stages(part: Part) -> list[int]:
+    """Return the positions of stages at which a line decides, but for the last stage; 0 is the reference."""
+    places = {
+        part.stages.index(line.stage) + 1 for line in part.record.lines if line.stage in part.stages
+    }
+    return sorted(places - {len(part.stages)})
+
+
+def has_few(part: Part) -> bool:
+    """Say whether some stages were measured for one draw alone, others for several."""
+    draws = part.curves["n_draws"]
+    return part.record.is_course and len(draws) > 0 and bool(draws.min() <= 1 < draws.max())
+
+
+def _floor(table: pd.DataFrame) -> float:
+    """Return the lower end of the scale: below every similarity, its interval and chance."""
+    lowest = table[["S", "C", "S_low"]].min().min()
+    return min(0.0, max(-1.0, math.floor(float(lowest) * 5) / 5))
+
+
+def _stage_marks(part: Part) -> list[tuple[int, str]]:
     """Number the stages; with many, only some of them."""
-    last = len(run.stages)
+    last = len(part.stages)
     step = 1 if last <= 9 else 2 if last <= 18 else math.ceil(last / 8)
     return [(k, str(k)) for k in range(0, last + 1, step)]
 
@@ -181,26 +241,26 @@ class Scale:
         return [v for v in (-1.0, -0.5, 0.0, 0.5, 1.0) if v >= self.low]
 
 
-def _panel(method: str, part: pd.DataFrame, scale: Scale) -> Panel:
-    known = part[part["S"].notna()]
+def _panel(part: Part, method: str, table: pd.DataFrame, scale: Scale) -> Panel:
+    known = table[table["S"].notna()]
     points = [_point(row, scale) for row in known.to_dict("records")]
-    ceiling = float(part["A"].mean())
-    start = f"{scale.x(0)},{scale.y(ceiling)}"
+    ceiling = float(table["A"].mean())
+    start = [f"{scale.x(0)},{scale.y(ceiling)}"] if ceiling == ceiling else []
     last = known.iloc[-1] if len(known) else None
     ends = "no score is defined" if last is None else _ending(last)
     return Panel(
         method=method,
         points=points,
-        line=" ".join([start, *(f"{p.x},{p.y}" for p in points)]),
+        line=" ".join([*start, *(f"{p.x},{p.y}" for p in points)]),
         chance=" ".join(
             f"{scale.x(k)},{scale.y(c)}"
             for k, c in zip(known["stage_index"], known["C"], strict=True)
             if c == c
         ),
         band=_band(points),
-        ceiling=scale.y(ceiling),
+        ceiling=scale.y(ceiling) if ceiling == ceiling else None,
         ceiling_text=decimals(ceiling),
-        summary=f"{method_name(method)}: {ends}",
+        summary=f"{part.names.get(method) or method_name(method)}: {ends}",
     )
 
 
@@ -236,17 +296,27 @@ def _band(points: Sequence[Point]) -> str:
 
 
 @dataclass(frozen=True)
-class LabelBar:
-    """How alike the maps of true and true, and of true and permuted networks are."""
+class StageBar:
+    """How alike maps are at one stage: the ends of its bar and of its interval (places), and the numbers as text."""
 
-    method: str
-    chance: float
-    rows: list[tuple[str, float, float, float, str]]
-    """Kind, end, low and high of the interval (places), and the numbers as text."""
+    colour: int
+    end: float
+    low: float
+    high: float
+    text: str
 
 
 @dataclass(frozen=True)
-class LabelGroup:
+class MethodBars:
+    """The bars of one method, and chance at the stage that the first line speaks of."""
+
+    method: str
+    chance: float | None
+    bars: list[StageBar]
+
+
+@dataclass(frozen=True)
+class BarGroup:
     """The bars of one view and one similarity."""
 
     view: str
@@ -254,34 +324,58 @@ class LabelGroup:
     similarity_name: str
     zero: float
     one: float
-    bars: list[LabelBar]
+    methods: list[MethodBars]
 
 
-def label_groups(run: Run) -> list[LabelGroup]:
-    """Return the bars of the data randomisation test."""
-    table = run.curves
-    groups = []
-    for similarity in run.similarities:
-        for view in reversed(run.views):
-            part = table[(table["view"] == view) & (table["similarity"] == similarity)]
-            methods = [m for m in (*run.methods, *run.controls) if (part["method"] == m).any()]
-            bars = [_label_bar(m, part[part["method"] == m]) for m in methods]
-            name = similarity_name(similarity)
-            groups.append(LabelGroup(view, similarity, name, bar_x(0), bar_x(1), bars))
-    return groups
+COLOURS: Final = 4
+"""Colours of bars; more stages share them in turn."""
 
 
-KINDS: Final = {"TT": "true and true labels", "TP": "true and permuted labels"}
+def bar_groups(part: Part) -> list[BarGroup]:
+    """Return the bars of a check whose stages do not follow each other; none of another."""
+    if part.record.is_course:
+        return []
+    return [
+        BarGroup(
+            view=view,
+            similarity=similarity,
+            similarity_name=similarity_name(similarity),
+            zero=bar_x(0),
+            one=bar_x(1),
+            methods=[
+                _method_bars(part, m, table[table["method"] == m]) for m in _present(part, table)
+            ],
+        )
+        for similarity, view, table in _tables(part)
+        if len(table)
+    ]
 
 
-def _label_bar(method: str, part: pd.DataFrame) -> LabelBar:
-    rows, chance = [], math.nan
-    for row in part.to_dict("records"):
-        s, low, high = row["S"], row["S_low"], row["S_high"]
-        chance = row["C"] if row["stage"] == "TP" else chance
-        known = low == low
-        text = decimals(s) + (f" ({decimals(low)} to {decimals(high)})" if known else "")
-        ends = (low, high) if known else (s, s)
-        rows.append((str(row["stage"]), bar_x(s), bar_x(ends[0]), bar_x(ends[1]), text))
-    order = {"TT": 0, "TP": 1}
-    return LabelBar(method, bar_x(chance), sorted(rows, key=lambda r: order.get(r[0], 2)))
+def bar_legend(part: Part) -> list[tuple[int, str]]:
+    """Return the colour and the words of each stage that has bars."""
+    measured = set(part.curves["stage"])
+    return [
+        (k % COLOURS, stage_words(part.record, name))
+        for k, name in enumerate(part.stages)
+        if name in measured
+    ]
+
+
+def _method_bars(part: Part, method: str, table: pd.DataFrame) -> MethodBars:
+    decisive = part.record.lines[0].stage if part.record.lines else part.stages[-1]
+    chance = table.loc[table["stage"] == decisive, "C"].mean()
+    rows = table.sort_values("stage_index").to_dict("records")
+    return MethodBars(
+        method=method,
+        chance=bar_x(chance) if chance == chance else None,
+        bars=[_stage_bar(part, row) for row in rows if row["stage"] in part.stages],
+    )
+
+
+def _stage_bar(part: Part, row: Mapping[Hashable, Any]) -> StageBar:
+    s, low, high = (float(row[name]) for name in ("S", "S_low", "S_high"))
+    known = low == low
+    text = decimals(s) + (f" ({decimals(low)} to {decimals(high)})" if known else "")
+    ends = (low, high) if known else (s, s)
+    colour = part.stages.index(str(row["stage"])) % COLOURS
+    return StageBar(colour, bar_x(s), bar_x(ends[0]), bar_x(ends[1]), text)

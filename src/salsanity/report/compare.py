@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from salsanity.report.folder import Run
+from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import distrust
-from salsanity.report.terms import listed, printable
+from salsanity.report.terms import listed, measured, printable
 
-APART: Final = ("images", "stages", "blocks", "base", "versions", "hardware", "networks")
-"""Keys of the spec that are compared by their size or in their own words."""
+APART: Final = (
+    *("images", "stages", "blocks", "base", "versions", "hardware", "networks", "checks", "check"),
+    *("half", "full", "order", "thresholds", "stages_mode", "batchnorm", "format_version"),
+)
+"""Keys of the spec that are compared by their size or in their own words, or that stand in the check's record."""
+
+KEPT_ONLY: Final = ("identity", "units", "recorded_images")
+"""Settings that only say what the folder holds, or what stands elsewhere."""
 
 NAMED: Final = 6
 """Settings that the sentence names; the table has them all."""
@@ -45,20 +51,34 @@ class Pair:
 class Comparison:
     """What differs between two runs of the same check."""
 
+    check: str
+    ends: tuple[str, str]
     names: tuple[str, str]
     sentence: str
     distrust: list[str]
-    """Why the second run cannot be trusted; the first one's reasons stand at the top."""
+    """Why this check of the second run cannot be trusted; the first one's reasons stand at the top."""
 
     differences: list[Difference]
     pairs: list[Pair]
 
 
-def compare_runs(first: Run, second: Run) -> Comparison:
-    """Return what differs between two runs, settings and verdicts."""
+def compare_runs(first: Run, second: Run) -> list[Comparison]:
+    """Return what differs between two runs, settings and verdicts, for each check that both hold."""
+    others = {part.record.name: part for part in second.parts}
+    return [
+        compare_parts(part, others[part.record.name])
+        for part in first.parts
+        if part.record.name in others
+    ]
+
+
+def compare_parts(first: Part, second: Part) -> Comparison:
+    """Return what differs between one check of two runs."""
     pairs = list(_pairs(first, second))
-    differences = list(_differences(first.spec, second.spec))
+    differences = list(_differences(_settings(first), _settings(second)))
     return Comparison(
+        check=printable(first.record.words.title),
+        ends=measured(first.record).ends,
         names=_names(first, second),
         sentence=_sentence(pairs, differences),
         distrust=distrust(second),
@@ -67,16 +87,33 @@ def compare_runs(first: Run, second: Run) -> Comparison:
     )
 
 
-def _names(first: Run, second: Run) -> tuple[str, str]:
+def _settings(part: Part) -> dict[str, Any]:
+    """Return the settings of check and run, those of the check first."""
+    record = part.record
+    recorded = part.spec.get("settings") or {}
+    return {
+        "init": record.init,
+        "draws": record.draws,
+        "line": {line.name: line.threshold for line in record.lines},
+        "asked": dict(record.settings),
+        **{k: v for k, v in part.spec.items() if k not in APART},
+        "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
+        "stages": list(record.stages),
+        "images": part.spec["images"],
+        **{k: part.spec.get(k) for k in ("versions", "hardware")},
+    }
+
+
+def _names(first: Part, second: Part) -> tuple[str, str]:
     """Name the runs by their networks, or by their folders where those are equal."""
     if first.model_name != second.model_name:
-        return printable(first.model_name), printable(second.model_name)
+        return first.model_name, second.model_name
     names = first.folder.resolve().name, second.folder.resolve().name
     return (names[0], names[1]) if names[0] != names[1] else ("first run", "second run")
 
 
-def _pairs(first: Run, second: Run) -> Iterator[Pair]:
-    rows = [{row.method: row for row in method_rows(run)} for run in (first, second)]
+def _pairs(first: Part, second: Part) -> Iterator[Pair]:
+    rows = [{row.method: row for row in method_rows(part)} for part in (first, second)]
     for method in dict.fromkeys([*rows[0], *rows[1]]):
         pair = rows[0].get(method), rows[1].get(method)
         name = next(row.name for row in pair if row is not None)
@@ -113,7 +150,7 @@ def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterato
 def _flat(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Return the settings as words; long lists by what a reader wants to know of them."""
     for key, value in spec.items():
-        if key not in APART:
+        if key not in ("images", "stages", "versions", "hardware"):
             parts = value.items() if isinstance(value, Mapping) else [("", value)]
             for name, part in parts:
                 yield " ".join(filter(None, (key, str(name)))).replace("_", " "), _words(part)

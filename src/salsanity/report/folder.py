@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -16,17 +16,21 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
-from salsanity.records import VIEWS, LabelVerdict, UnitKey, Verdict
+from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
+from salsanity.report.terms import method_names, short_name
 from salsanity.store.directory import asked_part, asked_units
 from salsanity.store.folder import inside
+from salsanity.store.upgrade import renamed, upgraded, upgraded_gates, upgraded_verdicts
 from salsanity.verdicts import curves, from_json
 
-FORMAT_VERSION: Final = 1
-REQUIRED: Final = ("check", "model", "methods", "similarities", "views", "stages", "images")
+REQUIRED: Final = ("checks", "model", "methods", "views", "images")
 SCORE_COLUMNS: Final = [
     *("check", "draw", "stage", "stage_index", "image"),
     *("method", "view", "similarity", "value", "chance", "reason"),
 ]
+RAISED: Final = " raised "
+"""What the reasons of scores that a broken explainer left undefined have in common."""
+OF_CHANCE: Final = "chance: "
 Json: TypeAlias = Mapping[str, Any]
 
 
@@ -43,18 +47,24 @@ class GalleryImage:
     """Height and width of the image."""
 
     keys: frozenset[str]
+    check: str = ""
+    """The check whose states are meant where two checks call states alike; empty: any."""
 
     def photo(self) -> np.ndarray:
         """Return the image as it is shown, (C, H, W) in [0, 1]."""
         return self._tensor("photo")
 
-    def has(self, method: str, stage: str) -> bool:
-        """Say whether the map of a method at a stage was kept."""
-        return f"maps/{method}/{stage}" in self.keys
+    def has(self, method: str, state: str) -> bool:
+        """Say whether the map of a method in a state was kept."""
+        return self._key(method, state) in self.keys
 
-    def map(self, method: str, stage: str) -> np.ndarray:
-        """Return the map (C or 1, H, W) of a method at a stage; the reference is `trained`."""
-        return self._tensor(f"maps/{method}/{stage}")
+    def map(self, method: str, state: str) -> np.ndarray:
+        """Return the map (C or 1, H, W) of a method in a state."""
+        return self._tensor(self._key(method, state))
+
+    def _key(self, method: str, state: str) -> str:
+        own = f"maps/{self.check}/{method}/{state}"
+        return own if self.check and own in self.keys else f"maps/{method}/{state}"
 
     def _tensor(self, key: str) -> np.ndarray:
         try:
@@ -68,24 +78,20 @@ class GalleryImage:
 
 
 @dataclass(frozen=True)
-class Run:
-    """A finished run: what was asked, what was measured, what was concluded.
+class Part:
+    """One check of a finished run: what it asked, what was measured, what was concluded.
 
-    For the data randomisation test `Verdict.retained_full` holds `retained`.
+    `gates`: those of the run, cut to this check. `scores`: rows of this check.
     """
 
     folder: Path
     spec: Json
+    record: CheckRecord
     verdicts: tuple[Verdict, ...]
     scores: pd.DataFrame
     gates: Json
     coverage: tuple[Json, ...]
     gallery: tuple[GalleryImage, ...]
-
-    @property
-    def is_labels(self) -> bool:
-        """Whether this is the data randomisation test."""
-        return bool(self.spec["check"] == "data_randomization")
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -104,38 +110,37 @@ class Run:
 
     @property
     def similarities(self) -> tuple[str, ...]:
-        """The similarities compared."""
-        return tuple(self.spec["similarities"])
+        """The similarities compared, or the statistics taken."""
+        return self.record.measures
 
     @property
     def stages(self) -> tuple[str, ...]:
         """The stages in order, without the reference."""
-        return tuple(stage["name"] for stage in self.spec["stages"])
+        return tuple(stage["name"] for stage in self.record.stages)
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The states that gallery maps show: the reference and the stages, or the networks."""
-        return self.stages if self.is_labels else ("trained", *self.stages)
+        """The states that gallery maps show, the reference first."""
+        return self.record.states
 
     @property
     def model_name(self) -> str:
-        """The network's name."""
-        return str(self.spec["model"]["name"])
+        """The network's name, without the folders that its file lies in."""
+        return short_name(str(self.spec["model"]["name"]))
 
-    @property
-    def thresholds(self) -> Mapping[str, float]:
-        """The lines that decide, by stage: `full` and `half`, or `labels`."""
-        given = self.spec.get("thresholds") or {}
-        return {"full": 0.5} | given if self.is_labels else {"full": 0.2, "half": 0.75} | given
+    @cached_property
+    def names(self) -> Mapping[str, str]:
+        """What each method is called: short where that tells it from the others."""
+        return method_names((*self.methods, *self.controls))
 
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Similarity by stage with intervals, as `salsanity.verdicts.curves` gives it."""
-        return curves(self.scores, check=str(self.spec["check"]))
+        return curves(self.scores, self.record)
 
     @property
     def trusted(self) -> bool:
-        """Whether controls and gates say that the run can be trusted."""
+        """Whether controls and gates say that the check can be trusted."""
         return bool(self.gates.get("trusted", True))
 
     @cached_property
@@ -151,6 +156,43 @@ class Run:
             if v.method == method and v.view is not None and view in (None, v.view)
         )
 
+    @cached_property
+    def broken(self) -> Mapping[str, str]:
+        """Methods that gave no map at all because they raised: what they said."""
+        found = {}
+        for method in self.methods:
+            rows = self.scores[self.scores["method"] == method]
+            if len(rows) and rows["value"].isna().all():
+                raised = [r for r in rows["reason"] if isinstance(r, str) and RAISED in r]
+                if len(raised) == len(rows):
+                    found[method] = raised[0].removeprefix(OF_CHANCE)
+        return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its checks, each a part."""
+
+    folder: Path
+    spec: Json
+    gates: Json
+    parts: tuple[Part, ...]
+
+    @property
+    def model_name(self) -> str:
+        """The network's name."""
+        return self.parts[0].model_name
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The methods on trial, in the order of the spec."""
+        return self.parts[0].methods
+
+    @property
+    def trusted(self) -> bool:
+        """Whether controls and gates say that the run can be trusted."""
+        return bool(self.gates.get("trusted", True))
+
 
 def read_run(folder: Path | str) -> Run:
     """Read a run folder; needs neither the network nor torch.
@@ -160,15 +202,53 @@ def read_run(folder: Path | str) -> Run:
     """
     folder = Path(folder)
     spec = _read_spec(folder)
-    return Run(
-        folder=folder,
-        spec=spec,
-        verdicts=_read_verdicts(folder),
-        scores=_read_scores(folder, spec),
-        gates=_read_json(folder, "gates.json", default={}),
-        coverage=tuple(_read_json(folder, "coverage.json", default=[])),
-        gallery=_read_gallery(folder, spec),
+    records = _records(folder, spec)
+    gates = upgraded_gates(_read_json(folder, "gates.json", default={}), spec)
+    verdicts = _read_verdicts(folder, spec)
+    scores = _read_scores(folder, spec)
+    coverage = tuple(_read_json(folder, "coverage.json", default=[]))
+    gallery = _read_gallery(folder, spec)
+    parts = (
+        Part(
+            folder=folder,
+            spec=spec,
+            record=record,
+            verdicts=tuple(v for v in verdicts if v.check == record.name),
+            scores=scores if len(records) == 1 else scores[scores["check"] == record.name],
+            gates=_gates_of(gates, record.name),
+            coverage=coverage,
+            gallery=tuple(replace(image, check=record.name) for image in gallery),
+        )
+        for record in records
     )
+    return Run(folder, spec, gates, tuple(parts))
+
+
+def _records(folder: Path, spec: Json) -> list[CheckRecord]:
+    try:
+        records = [CheckRecord.from_json(value) for value in spec["checks"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise StoreError(
+            f"expected checks as this version writes them in {folder / 'spec.json'}, got: {error!r}; "
+            "read the folder with the version of salsanity that wrote it"
+        ) from error
+    if not records:
+        raise StoreError(f"expected at least one check in {folder / 'spec.json'}")
+    return records
+
+
+def _gates_of(gates: Json, check: str) -> Json:
+    """Cut gates to those of one check; where the reasons are told by check, it is trusted or not by its own."""
+    own: dict[str, Any] = {
+        key: [row for row in gates.get(key) or () if row.get("check", check) == check]
+        for key in ("health", "failed_units")
+    }
+    controls = (gates.get("controls") or {}).get(check) or {}
+    by_check = gates.get("checks")
+    if isinstance(by_check, Mapping) and check in by_check:
+        reasons = list(by_check[check])
+        own |= {"reasons": reasons, "trusted": not reasons and not own["failed_units"]}
+    return {**gates, **own, "controls": controls}
 
 
 def _read_json(folder: Path, name: str, *, default: object = None) -> Any:
@@ -189,13 +269,11 @@ def _read_json(folder: Path, name: str, *, default: object = None) -> Any:
 
 
 def _read_spec(folder: Path) -> Json:
-    spec: Json = _read_json(folder, "spec.json")
-    version = spec.get("format_version")
-    if version != FORMAT_VERSION:
-        raise StoreError(
-            f"expected a run folder of format version {FORMAT_VERSION}, got {version!r} "
-            f"in {folder}; read it with the version of salsanity that wrote it"
-        )
+    raw = _read_json(folder, "spec.json")
+    try:
+        spec: Json = upgraded(raw)
+    except StoreError as error:
+        raise StoreError(f"{folder}: {error}") from error
     missing = [key for key in REQUIRED if key not in spec]
     if missing:
         raise StoreError(f"expected the keys {', '.join(missing)} in {folder / 'spec.json'}")
@@ -204,17 +282,9 @@ def _read_spec(folder: Path) -> Json:
     return spec
 
 
-def _read_verdicts(folder: Path) -> tuple[Verdict, ...]:
-    return tuple(_as_verdict(from_json(row)) for row in _read_json(folder, "verdicts.json"))
-
-
-def _as_verdict(verdict: Verdict | LabelVerdict) -> Verdict:
-    """Put `retained` of the label test in the place of `retained_full`."""
-    if isinstance(verdict, Verdict):
-        return verdict
-    named = asdict(verdict)
-    kept, interval = named.pop("retained"), named.pop("retained_ci")
-    return Verdict(**named, retained_full=kept, retained_full_ci=interval)
+def _read_verdicts(folder: Path, spec: Json) -> list[Verdict]:
+    rows = _read_json(folder, "verdicts.json")
+    return [from_json(row) for row in upgraded_verdicts(rows, spec)]
 
 
 def _read_scores(folder: Path, spec: Json) -> pd.DataFrame:
@@ -224,7 +294,8 @@ def _read_scores(folder: Path, spec: Json) -> pd.DataFrame:
     parts = [part for part in read if part is not None]
     if not parts:
         return pd.DataFrame(columns=list(SCORE_COLUMNS))
-    return pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    joined = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
+    return renamed(joined)
 
 
 def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None) -> pd.DataFrame | None:

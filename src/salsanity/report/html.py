@@ -6,6 +6,7 @@ import base64
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -15,43 +16,57 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from salsanity.errors import UsageError
+from salsanity.records import CheckRecord
 from salsanity.report import charts, provenance, tiles
+from salsanity.report.card import Card, card_of
 from salsanity.report.compare import Comparison, compare_runs
-from salsanity.report.folder import Run, read_run
+from salsanity.report.figures.card import card_figure
+from salsanity.report.figures.style import save
+from salsanity.report.folder import Part, Run, read_run
 from salsanity.report.rows import ControlRow, MethodRow, control_rows, method_rows
-from salsanity.report.summary import distrust, summary_sentences, tally
+from salsanity.report.summary import changed, distrust, looks, short_answer, tally
 from salsanity.report.terms import (
-    CHECK_NAMES,
-    TERMS,
-    method_name,
+    Measured,
+    glossary,
+    line_term,
+    measured,
+    printable,
     similarity_name,
+    stage_words,
     state_name,
 )
+from salsanity.report.worst import worst_part
 
 
 @dataclass(frozen=True)
-class Part:
-    """One run on the page."""
+class Section:
+    """One check on the page."""
 
     id: str
-    run: Run
-    check: str
+    part: Part
+    title: str
+    measured: Measured
     question: str
     answer: str
+    looks: str
+    changed: str
+    example: tiles.Example | None
     tally: list[tuple[Any, int]]
-    distrust: list[str]
     rows: list[MethodRow]
     controls: list[ControlRow]
     health: list[dict[str, str]]
     album: tiles.Album | None
+    start: int
+    """The state that is shown first beside the reference."""
+
     readings: tiles.Readings
     curves: list[charts.CurveGroup]
-    bars: list[charts.LabelGroup]
+    few: bool
+    bars: list[charts.BarGroup]
+    legend: list[tuple[int, str]]
     facts: list[provenance.Fact]
-    networks: list[dict[str, str]]
-    settings: list[tuple[str, str]]
-    coverage: provenance.Coverage | None
-    spec: str
+    line_terms: dict[str, str]
 
 
 def write_report(
@@ -59,8 +74,8 @@ def write_report(
 ) -> Path:
     """Write a run's `report.html` and return its path; needs neither the network nor torch.
 
-    `folder`: a run folder, or a run that has been read. `out` defaults to `report.html` in it. With `other`, a run of the
-    same check is compared with this one, and a run of the other check joins it on the page.
+    `folder`: a run folder, or a run that has been read. `out` defaults to `report.html` in it. With `other`, what both runs
+    hold is compared check by check, and the checks that only the other one holds join the page.
 
     Raises:
         StoreError: a folder is not a run, or is damaged.
@@ -74,49 +89,72 @@ def write_report(
 
 def render(run: Run, other: Run | None = None) -> str:
     """Return the page as text."""
-    same = other is not None and other.spec["check"] == run.spec["check"]
-    runs = [run] if other is None or same else sorted([run, other], key=lambda r: r.is_labels)
-    budget = tiles.BUDGET // len(runs)
-    parts = [_part(f"part{k + 1}", r, budget) for k, r in enumerate(runs)]
-    comparison = compare_runs(run, other) if other is not None and same else None
-    return _page(parts, comparison)
+    own = {part.record.name for part in run.parts}
+    more = [part for part in (other.parts if other else ()) if part.record.name not in own]
+    parts = [*run.parts, *more]
+    records = [part.record for part in parts]
+    sections = [
+        _section(f"part{k + 1}", part, records, tiles.BUDGET // len(parts))
+        for k, part in enumerate(parts)
+    ]
+    runs = [run, *([other] if other and more else [])]
+    return _page(run, runs, sections, compare_runs(run, other) if other else [])
 
 
-def _part(name: str, run: Run, budget: int) -> Part:
-    question, answer = summary_sentences(run)
-    album = tiles.album(run, budget=budget)
-    return Part(
+def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> Section:
+    album = tiles.album(part, budget=budget)
+    return Section(
         id=name,
-        run=run,
-        check=CHECK_NAMES.get(run.spec["check"], str(run.spec["check"])),
-        question=question,
-        answer=answer,
-        tally=tally(run),
-        distrust=distrust(run),
-        rows=method_rows(run),
-        controls=control_rows(run),
-        health=provenance.health(run),
+        part=part,
+        title=printable(part.record.words.title),
+        measured=measured(part.record),
+        question=printable(part.record.words.question),
+        answer=short_answer(part),
+        looks=looks(part),
+        changed=changed(part),
+        example=tiles.example(part),
+        tally=tally(part),
+        rows=method_rows(part),
+        controls=control_rows(part),
+        health=provenance.health(part),
         album=album,
-        readings=tiles.readings(run, album) if album and not run.is_labels else {},
-        curves=[] if run.is_labels else charts.curve_groups(run),
-        bars=charts.label_groups(run) if run.is_labels else [],
-        facts=provenance.facts(run),
-        networks=provenance.networks(run),
-        settings=provenance.method_settings(run),
-        coverage=provenance.coverage(run),
-        spec=provenance.spec_text(run),
+        start=_start(part, album),
+        readings=tiles.readings(part, album) if album else {},
+        curves=charts.curve_groups(part),
+        few=charts.has_few(part),
+        bars=charts.bar_groups(part),
+        legend=charts.bar_legend(part) if not part.record.is_course else [],
+        facts=provenance.facts(part),
+        line_terms={line.name: line_term(line, part.record, records) for line in part.record.lines},
     )
 
 
-def _page(parts: list[Part], comparison: Comparison | None) -> str:
+def _start(part: Part, album: tiles.Album | None) -> int:
+    """Return the state of the last line, or the last state."""
+    states = album.states if album else []
+    decisive = part.record.lines[-1].stage if part.record.lines else None
+    return states.index(decisive) if decisive in states else max(0, len(states) - 1)
+
+
+def _page(run: Run, runs: list[Run], sections: list[Section], comparisons: list[Comparison]) -> str:
     style, script = _own("report.css"), _own("report.js")
+    worst = worst_part(run)
     return (
         _templates()
         .get_template("report.html.j2")
         .render(
-            parts=parts,
-            comparison=comparison,
-            terms=TERMS,
+            run=run,
+            head=next(s for s in sections if s.part is worst),
+            sections=sections,
+            card=card_of(*runs) if len(sections) > 1 else None,
+            distrust=[reason for one in runs for reason in distrust(one)],
+            comparisons=comparisons,
+            networks=provenance.networks(run.parts[0]),
+            settings=provenance.method_settings(run.parts[0]),
+            coverage=provenance.coverage(run.parts[0]),
+            spec=provenance.spec_text(run.parts[0]),
+            terms=glossary([s.part.record for s in sections]),
+            sources=sorted({printable(s.part.record.words.source) for s in sections} - {""}),
             style=Markup(style),  # our own file  # noqa: S704  # nosec B704
             script=Markup(script),  # our own file  # noqa: S704  # nosec B704
             policy=_policy(style, script),
@@ -127,6 +165,53 @@ def _page(parts: list[Part], comparison: Comparison | None) -> str:
             margins=charts.MARGINS,
         )
     )
+
+
+def card_page(card: Card) -> str:
+    """Return the card as a page of its own."""
+    style, script = _own("report.css"), _own("report.js")
+    return (
+        _templates()
+        .get_template("card_page.html.j2")
+        .render(
+            card=card,
+            terms=glossary([]),
+            style=Markup(style),  # our own file  # noqa: S704  # nosec B704
+            script=Markup(script),  # our own file  # noqa: S704  # nosec B704
+            policy=_policy(style, script),
+        )
+    )
+
+
+def write_card(folders: Sequence[Run | Path | str], out: Path | str) -> Path:
+    """Write the card of one or several runs to `out` and return its path; the ending says the form.
+
+    Forms: html, csv, md, tex, png, pdf and svg.
+
+    Raises:
+        StoreError: a folder is not a run, or is damaged.
+        UsageError: `out` has another ending.
+    """
+    card = card_of(*(one if isinstance(one, Run) else read_run(one) for one in folders))
+    target = Path(out)
+    texts = {
+        ".html": lambda: card_page(card),
+        ".csv": card.to_csv,
+        ".md": card.to_markdown,
+        ".tex": card.to_latex,
+    }
+    if target.suffix in PICTURES:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return save(card_figure(card), target)
+    if target.suffix not in texts:
+        raise UsageError(
+            f"expected a file that ends with {', '.join((*texts, *PICTURES))}, got {target.name}; name one"
+        )
+    _replace(target, texts[target.suffix]())
+    return target
+
+
+PICTURES: Final = (".png", ".pdf", ".svg")
 
 
 def _policy(style: str, script: str) -> str:
@@ -147,8 +232,8 @@ def _own(name: str) -> str:
 
 
 FILTERS: Final = {
-    "method_name": method_name,
     "similarity_name": similarity_name,
+    "printable": printable,
     "state_name": state_name,
     "slug": lambda text: text.replace(" ", "-").lower(),
 }
@@ -165,7 +250,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(FILTERS)
-    found.globals["alt"] = tiles.alt
+    found.globals.update(alt=tiles.alt, stage_words=stage_words)
     return found
 
 

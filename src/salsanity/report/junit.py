@@ -1,10 +1,10 @@
-"""The verdicts as JUnit XML, which CI systems show as tests: one test case per method, one for the gates."""
+"""The verdicts as JUnit XML, which CI systems show as tests: a case per method and check, one for the gates."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET  # only to write  # nosec B405
 
 from salsanity.errors import StoreError, UsageError
 from salsanity.records import Outcome, Verdict
-from salsanity.report.folder import Run
+from salsanity.report.folder import Part, Run
 from salsanity.report.summary import distrust
 from salsanity.report.tables import plain_table
 from salsanity.store.directory import replacing
@@ -54,31 +54,43 @@ def write_junit(run: Run, path: Path) -> None:
 
 
 def junit_xml(run: Run) -> bytes:
-    """Return the verdicts of a run as a JUnit document in UTF-8.
+    """Return the verdicts of a run as a JUnit document in UTF-8, a suite for each check.
 
-    FAIL is a failure; INCONCLUSIVE and UNINFORMATIVE are skipped, with the reason. In a run that cannot be trusted every
-    method is an error, whatever its verdict. All of the run's time stands with the gates: methods share their passes.
+    FAIL is a failure; INCONCLUSIVE and UNINFORMATIVE are skipped, with the reason. A method whose explainer raised everywhere
+    is an error, and in a run that cannot be trusted every method is, whatever its verdict. All of the run's time stands with
+    the gates, in the first suite: methods share their passes.
     """
-    cases = [_gates(run), *(_method(run, name) for name in run.methods)]
+    suites = [(part, [_method(part, name) for name in part.methods]) for part in run.parts]
+    suites[0][1].insert(0, _gates(run))
+    totals = _totals([case for _, cases in suites for case in cases])
+    del totals["skipped"]  # no attribute of this element in the common schema
+    root = ET.Element("testsuites", {"name": "salsanity", **totals})
+    for part, cases in suites:
+        _add_suite(root, run, part, cases)
+    ET.indent(root)
+    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _totals(cases: Sequence[_Case]) -> dict[str, str]:
     counts = Counter(case.kind for case in cases)
-    seconds = f"{sum(case.seconds for case in cases):.3f}"
-    totals = {
+    return {
         "tests": str(len(cases)),
         "failures": str(counts["failure"]),
         "errors": str(counts["error"]),
-        "time": seconds,
+        "skipped": str(counts["skipped"]),
+        "time": f"{sum(case.seconds for case in cases):.3f}",
     }
-    root = ET.Element("testsuites", {"name": "salsanity", **totals})
-    about = {"name": f"salsanity.{run.spec['check']}", "skipped": str(counts["skipped"])}
-    suite = ET.SubElement(root, "testsuite", {**about, **totals})
+
+
+def _add_suite(root: ET.Element, run: Run, part: Part, cases: Sequence[_Case]) -> None:
+    name = f"salsanity.{part.record.name}"
+    suite = ET.SubElement(root, "testsuite", {"name": legal(name), **_totals(cases)})
     properties = ET.SubElement(suite, "properties")
-    for name, value in _properties(run).items():
-        ET.SubElement(properties, "property", {"name": legal(name), "value": legal(value)})
+    for key, value in _properties(run, part).items():
+        ET.SubElement(properties, "property", {"name": legal(key), "value": legal(value)})
     for case in cases:
-        _add(suite, case, f"salsanity.{run.spec['check']}.{run.model_name}")
-    ET.SubElement(suite, "system-out").text = legal(plain_table(run))
-    ET.indent(root)
-    return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
+        _add(suite, case, f"{name}.{part.model_name}")
+    ET.SubElement(suite, "system-out").text = legal(plain_table(part))
 
 
 def legal(text: object) -> str:
@@ -93,13 +105,16 @@ def _gates(run: Run) -> _Case:
     return _Case(GATES, "error", "untrusted", "; ".join(distrust(run)), seconds)
 
 
-def _method(run: Run, name: str) -> _Case:
-    headline = run.headlines.get(name)
+def _method(part: Part, name: str) -> _Case:
+    headline = part.headlines.get(name)
     if headline is None:
         return _Case(name, "error", "not judged", "the run holds no verdict of this method")
-    if not run.trusted:
+    if not part.trusted:
         words = f"the run cannot be trusted (see {GATES}); its verdict was {_words(headline)}"
         return _Case(name, "error", "untrusted", words)
+    if name in part.broken:
+        words = f"the explainer gave no map at all: {part.broken[name]}"
+        return _Case(name, "error", "broken explainer", words)
     return _Case(name, KINDS[headline.outcome], headline.outcome.value, _words(headline))
 
 
@@ -121,15 +136,15 @@ def _add(suite: ET.Element, case: _Case, classname: str) -> None:
         ET.SubElement(element, case.kind, about).text = legal(case.message)
 
 
-def _properties(run: Run) -> dict[str, str]:
+def _properties(run: Run, part: Part) -> dict[str, str]:
     controls = {
         f"control.{name}": headline.outcome.value
-        for name in run.controls
-        if (headline := run.headlines.get(name)) is not None
+        for name in part.controls
+        if (headline := part.headlines.get(name)) is not None
     }
     return {
-        "model": run.model_name,
-        "fingerprint": str(run.spec["model"].get("fingerprint", "")),
+        "model": part.model_name,
+        "fingerprint": str(part.spec["model"].get("fingerprint", "")),
         "report": str(run.folder / "report.html"),
         "trusted": str(run.trusted).lower(),
         **controls,

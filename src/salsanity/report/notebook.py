@@ -5,9 +5,10 @@ from __future__ import annotations
 from markupsafe import Markup, escape
 
 from salsanity.records import Outcome
-from salsanity.report.folder import Run
+from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
-from salsanity.report.summary import distrust, summary_sentences
+from salsanity.report.summary import answer, distrust
+from salsanity.report.terms import printable
 
 COLOURS = {
     Outcome.PASS: "#00806f",
@@ -25,20 +26,30 @@ SIGNS = {
 }
 
 
-def notebook_html(run: Run) -> str:
-    """Return the answer and the verdicts as an HTML fragment; every string is escaped."""
-    body = Markup("").join(_row(row) for row in method_rows(run))
+def notebook_html(run: Run | Part) -> str:
+    """Return the answers and the verdicts as an HTML fragment; every string is escaped."""
+    parts = run.parts if isinstance(run, Run) else (run,)
+    tables = Markup("").join(_table(part, titled=len(parts) > 1) for part in parts)
+    return Markup("<div>{}{}</div>").format(_alarm(run), tables)
+
+
+def _table(part: Part, *, titled: bool) -> Markup:
     heads = Markup("").join(
         Markup('<th style="text-align:left">{}</th>').format(head)
         for head in ("Method", "Verdict", "Kept", "Why")
     )
+    title = Markup("<h4>{}</h4>").format(printable(part.record.words.title)) if titled else ""
     return Markup(
-        "<div><p>{answer}</p>{alarm}<table><thead><tr>{heads}</tr></thead>"
-        "<tbody>{body}</tbody></table></div>"
-    ).format(answer=summary_sentences(run)[1], alarm=_alarm(run), heads=heads, body=body)
+        "{title}<p>{answer}</p><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    ).format(
+        title=title,
+        answer=answer(part),
+        heads=heads,
+        body=Markup("").join(_row(row) for row in method_rows(part)),
+    )
 
 
-def _alarm(run: Run) -> Markup:
+def _alarm(run: Run | Part) -> Markup:
     if run.trusted:
         return Markup("")
     reasons = Markup("; ").join(escape(reason) for reason in distrust(run))
@@ -49,15 +60,13 @@ def _alarm(run: Run) -> Markup:
 
 
 def _row(row: MethodRow) -> Markup:
-    lane = max(
-        (bar.lanes[0] for bar in row.bars if bar.lanes),
-        key=lambda lane: lane.x or 0.0,
-        default=None,
-    )
+    lanes = [lane for bar in row.bars for lane in bar.lanes if lane.x is not None]
+    lane = max(lanes, key=lambda lane: lane.beyond, default=None)
     kept = f"{lane.value} ({lane.interval})" if lane else "–"
+    why = f"{row.beside}: {row.reason}" if row.beside else row.reason
     return Markup(
         '<tr><th style="text-align:left">{}</th>'
         '<td style="text-align:left;white-space:nowrap;color:{}"><strong>{} {}</strong></td>'
         '<td style="text-align:left;white-space:nowrap">{}</td>'
         '<td style="text-align:left">{}</td></tr>'
-    ).format(row.name, COLOURS[row.outcome], SIGNS[row.outcome], row.outcome, kept, row.reason)
+    ).format(row.name, COLOURS[row.outcome], SIGNS[row.outcome], row.outcome, kept, why)

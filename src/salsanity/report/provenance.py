@@ -6,10 +6,10 @@ import json
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from salsanity.report.folder import Run
-from salsanity.report.terms import method_name, printable, similarity_name
+from salsanity.report.folder import Part
+from salsanity.report.terms import limit, measured, method_name, printable, similarity_name
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,21 @@ class Fact:
     term: str | None = None
 
 
-def facts(run: Run) -> list[Fact]:
+def facts(part: Part) -> list[Fact]:
     """Return what was run, in the order in which a reader asks."""
-    spec = run.spec
+    spec, record = part.spec, part.record
+    settings = spec.get("settings") or {}
     rows = [
-        Fact("Network", run.model_name),
+        Fact("Network", part.model_name),
         Fact("Parameters", f"{spec['model'].get('parameters', 0):,}"),
         Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
         Fact("Images", f"{len(spec['images'])} of {(spec.get('data') or {}).get('name', '?')}"),
         Fact("Class explained", _target(spec.get("target")), "target"),
-        Fact("Similarities", ", ".join(similarity_name(s) for s in run.similarities)),
-        *(_label_facts(run) if run.is_labels else _cascade_facts(run)),
-        Fact("Lines that decide", _thresholds(run)),
+        Fact("Compared by", ", ".join(similarity_name(s) for s in part.similarities)),
+        *(Fact(label, str(value), TERM_OF.get(label)) for label, value in record.facts.items()),
+        Fact(record.words.draw[1].capitalize(), str(record.draws or "not recorded")),
+        Fact("Partners of chance", str(spec.get("partners", "not recorded")), "chance"),
+        Fact("Lines that decide", _lines(part), "line"),
         *(
             [Fact("Rounds", "until decided: a method leaves once it is settled")]
             if spec.get("until_decided")
@@ -40,46 +43,33 @@ def facts(run: Run) -> list[Fact]:
         ),
         Fact("Seed", str(spec.get("seed", "not recorded"))),
         Fact("Batch size", str(spec.get("batch_size", "not recorded"))),
-        Fact("Memory format", str((spec.get("settings") or {}).get("memory_format", "contiguous"))),
+        Fact("Memory format", str(settings.get("memory_format", "contiguous"))),
         Fact("Hardware", _joined(spec.get("hardware") or {})),
         Fact("Versions", _joined(spec.get("versions") or {})),
-        *_cost(run),
+        *_cost(part),
     ]
-    return [Fact(r.name, printable(r.value), r.term) for r in rows]
+    return [Fact(printable(r.name), printable(r.value), r.term) for r in rows]
 
 
-def _cascade_facts(run: Run) -> list[Fact]:
-    spec = run.spec
-    order = {"top_down": "top-down, cumulative", "bottom_up": "bottom-up, cumulative"}
-    given = str(spec.get("order"))
-    every = spec.get("stages_mode") == "all"
-    scope = "for all images and draws" if every else "for the gallery; half and full for all"
-    return [
-        Fact("Order", order.get(given, given.replace("_", " ")), "cascade"),
-        Fact("Stages", f"{len(run.stages)}, {scope}", "stage"),
-        Fact("Half and full", f"half = down to {spec.get('half')}, full = {spec.get('full')}"),
-        Fact("Initialiser", str(spec.get("init")), "initialiser"),
-        Fact("Batch norm statistics", str(spec.get("batchnorm"))),
-        Fact("Draws", str(spec.get("draws")), "draw"),
-    ]
+TERM_OF: Final = {"Stages": "stage", "Initialiser": "initialiser"}
+"""Facts of a check whose label is explained among the terms."""
 
 
-def _label_facts(run: Run) -> list[Fact]:
-    networks = run.spec.get("networks") or []
-    kinds = Counter(str(network["kind"]) for network in networks)
-    said = ", ".join(f"{n} on {kind} labels" for kind, n in kinds.items())
-    return [Fact("Networks", said or "not recorded", "permuted labels")]
+def _lines(part: Part) -> str:
+    lines = part.record.lines if measured(part.record).is_judged else ()
+    said = [f"{limit(line)} {line.words}" for line in lines]
+    return f"{'; '.join(said)} (conventions of this tool)" if said else "none"
 
 
-def networks(run: Run) -> list[dict[str, str]]:
-    """Return the networks of the label test with their accuracies."""
+def networks(part: Part) -> list[dict[str, str]]:
+    """Return the networks that were trained for the run, with their accuracies."""
     return [
         {
             "name": f"{network['kind']} labels",
             "train": _percent(network.get("train_accuracy")),
             "test": _percent(network.get("test_accuracy")),
         }
-        for network in run.spec.get("networks") or []
+        for network in part.spec.get("networks") or []
     ]
 
 
@@ -96,19 +86,12 @@ def _target(target: object) -> str:
     return says.get(str(target), str(target))
 
 
-def _thresholds(run: Run) -> str:
-    limits = run.thresholds
-    if run.is_labels:
-        return f"kept {limits['full']:g}"
-    return f"full {limits['full']:g}, half {limits['half']:g} (conventions of this tool)"
-
-
 def _joined(values: Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in dict(values).items()) or "not recorded"
 
 
-def _cost(run: Run) -> list[Fact]:
-    time = run.gates.get("time") or {}
+def _cost(part: Part) -> list[Fact]:
+    time = part.gates.get("time") or {}
     rows = []
     if time.get("seconds") is not None:
         rows.append(Fact("Time", _duration(float(time["seconds"]))))
@@ -125,17 +108,17 @@ def _duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
-def method_settings(run: Run) -> list[tuple[str, str]]:
+def method_settings(part: Part) -> list[tuple[str, str]]:
     """Return each method with the settings that it ran with."""
-    settings = run.spec.get("method_settings") or {}
-    enlarged = run.gates.get("enlarged") or {}
+    settings = part.spec.get("method_settings") or {}
+    enlarged = part.gates.get("enlarged") or {}
     rows = []
-    for m in run.methods:
+    for m in part.methods:
         said = [printable(_joined(settings[m]))] if settings.get(m) else []
         if enlarged.get(m):
             size = " × ".join(str(n) for n in enlarged[m])
             said.append(f"maps of {size} enlarged bilinearly to the images' size")
-        rows.append((method_name(m), "; ".join(said) or "no settings"))
+        rows.append((part.names[m], "; ".join(said) or "no settings"))
     return rows
 
 
@@ -148,23 +131,25 @@ class Coverage:
     rows: list[dict[str, str]]
 
 
-def coverage(run: Run) -> Coverage | None:
+def coverage(part: Part) -> Coverage | None:
     """Return what was randomised and what was kept, with reasons; None where not recorded."""
-    if not run.coverage:
+    if not part.coverage:
         return None
-    done = [row for row in run.coverage if row["randomised"]]
-    parameters = [row for row in run.coverage if row["kind"] == "parameter"]
+    done = [row for row in part.coverage if row["randomised"]]
+    parameters = [row for row in part.coverage if row["kind"] == "parameter"]
     values = sum(_count(row) for row in parameters)
     share = sum(_count(row) for row in parameters if row["randomised"]) / max(1, values)
-    kept = Counter(str(r.get("reason") or "no reason") for r in run.coverage if not r["randomised"])
+    kept = Counter(
+        str(r.get("reason") or "no reason") for r in part.coverage if not r["randomised"]
+    )
     sentence = (
         f"{_share(share)} of the parameters' values were randomised ({len(done)} of "
-        f"{len(run.coverage)} tensors)."
+        f"{len(part.coverage)} tensors)."
     )
     return Coverage(
         sentence=sentence,
         kept=[(printable(reason), n) for reason, n in kept.most_common()],
-        rows=[_coverage_row(row) for row in run.coverage],
+        rows=[_coverage_row(row) for row in part.coverage],
     )
 
 
@@ -187,10 +172,10 @@ def _coverage_row(row: Any) -> dict[str, str]:
     }
 
 
-def health(run: Run) -> list[dict[str, str]]:
-    """Return the signal of the randomised networks by stage, the worst over draws."""
+def health(part: Part) -> list[dict[str, str]]:
+    """Return the signal of the changed networks by stage, the worst over draws."""
     by_stage: dict[str, list[Any]] = {}
-    for row in run.gates.get("health") or []:
+    for row in part.gates.get("health") or []:
         by_stage.setdefault(str(row["stage"]), []).append(row)
     return [_health_row(stage, rows) for stage, rows in by_stage.items()]
 
@@ -218,6 +203,6 @@ def _state(rows: list[Any]) -> str:
     return "collapsed" if any(row.get("collapsed") for row in rows) else "ok"
 
 
-def spec_text(run: Run) -> str:
+def spec_text(part: Part) -> str:
     """Return spec.json for reading: without control characters that JSON would let through."""
-    return json.dumps(dict(run.spec), indent=2, ensure_ascii=False)
+    return json.dumps(dict(part.spec), indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The verdicts as rows of the page: one for each method and control."""
+"""The verdicts as rows of the page: one for each method and control, worst first."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from salsanity.records import Outcome, Verdict
 from salsanity.report.charts import Lane, lanes
-from salsanity.report.folder import Run
-from salsanity.report.tables import deciding
-from salsanity.report.terms import METHOD_LINES, decimals, method_name, printable, similarity_name
+from salsanity.report.folder import Part
+from salsanity.report.summary import passes_too
+from salsanity.report.terms import METHOD_LINES, decimals, printable, similarity_name
+from salsanity.report.worst import deciding, worst_first
 
 
 @dataclass(frozen=True)
@@ -19,6 +20,8 @@ class ViewBar:
     similarity: str
     outcome: Outcome
     lanes: list[Lane]
+    note: str
+    """What else must stand beside the number: shares of blank maps, and a p value."""
 
 
 @dataclass(frozen=True)
@@ -31,25 +34,31 @@ class CellRow:
     lanes: list[Lane]
     ceiling: str
     counts: str
+    blank: str
     reason: str
 
 
 @dataclass(frozen=True)
 class MethodRow:
-    """A method's headline with what is behind it."""
+    """A method's headline with what is behind it.
+
+    `given`: as it was named in the run. `beside`: what stands beside the outcome.
+    """
 
     method: str
     name: str
+    given: str
     line: str
     outcome: Outcome
     reason: str
+    beside: str
     bars: list[ViewBar]
     cells: list[CellRow]
 
 
-def method_rows(run: Run) -> list[MethodRow]:
-    """Return the methods on trial, in the order of the spec."""
-    return [_row(run, run.headlines[m]) for m in run.methods if m in run.headlines]
+def method_rows(part: Part) -> list[MethodRow]:
+    """Return the methods on trial, worst first."""
+    return [_row(part, part.headlines[m]) for m in worst_first(part) if m in part.headlines]
 
 
 @dataclass(frozen=True)
@@ -61,45 +70,80 @@ class ControlRow:
     ok: bool
 
 
-def control_rows(run: Run) -> list[ControlRow]:
+def control_rows(part: Part) -> list[ControlRow]:
     """Return the controls, those with a demand first."""
-    demands = run.gates.get("controls") or {}
+    demands = part.gates.get("controls") or {}
     rows = []
-    for control in run.controls:
-        if control in run.headlines:
+    for control in part.controls:
+        if control in part.headlines:
             demand = demands.get(control) or {}
-            row = _row(run, run.headlines[control])
+            row = _row(part, part.headlines[control])
             rows.append(ControlRow(row, demand.get("expected"), bool(demand.get("ok", True))))
     return sorted(rows, key=lambda r: r.expected is None)
 
 
-def _row(run: Run, headline: Verdict) -> MethodRow:
-    views = [view for view in reversed(run.views) if run.cells(headline.method, view)]
+def _row(part: Part, headline: Verdict) -> MethodRow:
+    views = [view for view in reversed(part.views) if part.cells(headline.method, view)]
     return MethodRow(
         method=headline.method,
-        name=method_name(headline.method),
+        name=part.names[headline.method],
+        given=printable(headline.method),
         line=METHOD_LINES.get(headline.method, ""),
         outcome=headline.outcome,
         reason=printable(headline.reason),
-        bars=[_bar(run, deciding(run, headline, view)) for view in views],
-        cells=[_cell(run, cell) for cell in run.cells(headline.method)],
+        beside=_beside(part, headline),
+        bars=[_bar(part, deciding(part, headline, view)) for view in views],
+        cells=[_cell(part, cell) for cell in part.cells(headline.method)],
     )
 
 
-def _bar(run: Run, cell: Verdict) -> ViewBar:
+def _beside(part: Part, headline: Verdict) -> str:
+    """Say beside a PASS that it is no praise, where its reason does not, and of a method without a map that it is broken."""
+    if headline.method in part.broken:
+        return "raised on every image"
+    if headline.outcome is not Outcome.PASS or headline.method in part.controls:
+        return ""
+    said = passes_too(part) or printable(part.record.words.uncaught)
+    return "" if said in headline.reason else said
+
+
+def blank_words(cell: Verdict) -> str:
+    """Say which shares of maps are blank; empty where none are, or where that was not recorded."""
+    changed, reference = cell.blank_changed, cell.blank_reference
+    if not (changed > 0 or reference > 0):
+        return ""
+    shares = (("", changed), ("before ", reference))
+    return "blank " + ", ".join(f"{when}{_percent(s)}" for when, s in shares if s == s)
+
+
+def _percent(share: float) -> str:
+    """Write a share so that some is never none, and nearly all never all."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 else f"{100 * share:.0f} %"
+
+
+def _bar(part: Part, cell: Verdict) -> ViewBar:
     name = similarity_name(cell.similarity or "")
-    return ViewBar(cell.view or "", name, cell.outcome, lanes(run, cell))
+    return ViewBar(cell.view or "", name, cell.outcome, lanes(part, cell), _note(cell))
 
 
-def _cell(run: Run, cell: Verdict) -> CellRow:
-    draws = "pairs" if run.is_labels else "draws"
+def _note(cell: Verdict) -> str:
+    said = [f"p = {decimals(cell.p)}"] if cell.p == cell.p else []
+    return ", ".join([*said, *filter(None, [blank_words(cell)])])
+
+
+def _cell(part: Part, cell: Verdict) -> CellRow:
+    one, several = part.record.words.draw
+    draws = f"{cell.n_draws} {printable(one if cell.n_draws == 1 else several)}"
     lost = f", {cell.n_undefined} undefined" if cell.n_undefined else ""
     return CellRow(
         view=cell.view or "",
         similarity=similarity_name(cell.similarity or ""),
         outcome=cell.outcome,
-        lanes=lanes(run, cell),
+        lanes=lanes(part, cell),
         ceiling=decimals(cell.ceiling),
-        counts=f"{cell.n_images} images, {cell.n_draws} {draws}{lost}",
+        counts=f"{cell.n_images} images, {draws}{lost}",
+        blank=blank_words(cell),
         reason=printable(cell.reason),
     )

@@ -2,73 +2,124 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
+from typing import Final
 
 from salsanity.records import Outcome
-from salsanity.report.folder import Run
-from salsanity.report.terms import listed, method_name, printable
+from salsanity.report.folder import Part, Run
+from salsanity.report.terms import CONTROL_WORDS, listed, many, measured, printable
+from salsanity.report.worst import WORST_FIRST, worst_part
 
-ORDER = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.UNINFORMATIVE)
-SAYS = {
-    Outcome.PASS: ("depends on what it learned", "depend on what it learned"),
-    Outcome.FAIL: ("hardly depends on what it learned", "hardly depend on what it learned"),
+OPEN: Final = {
     Outcome.INCONCLUSIVE: ("is undecided", "are undecided"),
     Outcome.UNINFORMATIVE: ("cannot be judged here", "cannot be judged here"),
 }
+DISTRUSTED: Final = "Not to be trusted, because a control or gate failed: "
 
 
-def summary_sentences(run: Run) -> tuple[str, str]:
-    """Return the question of a run and its answer, one sentence each."""
-    return question(run), answer(run)
+def summary_sentences(run: Run | Part) -> tuple[str, str]:
+    """Return a question and its answer, one sentence each; of several checks, the one that came out worst."""
+    part = worst_part(run) if isinstance(run, Run) else run
+    return printable(part.record.words.question), answer(part)
 
 
-def question(run: Run) -> str:
-    """Return what the run asks."""
-    if run.is_labels:
-        return (
-            "Would these saliency maps look different if the labels the network learned from "
-            "had meant nothing?"
-        )
-    return "Would these saliency maps look different if the network had forgotten all it learned?"
-
-
-def answer(run: Run) -> str:
+def answer(part: Part) -> str:
     """Return what came out, with the methods by name."""
-    groups = by_outcome(run)
-    if not groups:
+    groups = by_outcome(part)
+    clauses = [
+        f"{_clause(part, outcome, len(groups[outcome]))} ({outcome}: {listed(groups[outcome])})"
+        for outcome in WORST_FIRST
+        if outcome in groups
+    ]
+    return _sentence(part, clauses)
+
+
+def short_answer(part: Part) -> str:
+    """Return what came out, in numbers alone."""
+    groups = by_outcome(part)
+    clauses = [_clause(part, o, len(groups[o])) for o in WORST_FIRST if o in groups]
+    return _sentence(part, clauses)
+
+
+def _sentence(part: Part, clauses: list[str]) -> str:
+    if not clauses:
         return "No method was judged."
-    subject = "what the labels mean" if run.is_labels else "what it learned"
-    parts = [_clause(outcome, groups[outcome], subject) for outcome in ORDER if outcome in groups]
-    count = sum(len(names) for names in groups.values())
+    count = sum(len(names) for names in by_outcome(part).values())
     opening = "The one method tried" if count == 1 else f"Of {count} methods"
-    text = f"{opening} on {printable(run.model_name)}: {'; '.join(parts)}."
-    return text if run.trusted else f"Not to be trusted, because a control or gate failed: {text}"
+    text = f"{opening} on {part.model_name}: {'; '.join(clauses)}."
+    return text if part.trusted else f"{DISTRUSTED}{text}"
 
 
-def by_outcome(run: Run) -> Mapping[Outcome, list[str]]:
+def _clause(part: Part, outcome: Outcome, count: int) -> str:
+    words = part.record.words
+    if outcome is Outcome.FAIL:
+        return f"{count} {many('was caught', count)}: {printable(many(words.caught, count))}"
+    if not measured(part.record).is_judged:
+        return f"{count} {many('was measured, without a verdict', count)}"
+    if outcome is Outcome.PASS:
+        return f"{count} {printable(many(words.uncaught, count))}"
+    return f"{count} {OPEN[outcome][count != 1]}"
+
+
+def by_outcome(part: Part) -> Mapping[Outcome, list[str]]:
     """Return the names of the methods on trial, by their headline."""
     groups: dict[Outcome, list[str]] = {}
-    for method in run.methods:
-        if method in run.headlines:
-            groups.setdefault(run.headlines[method].outcome, []).append(method_name(method))
+    for method in part.methods:
+        if method in part.headlines:
+            groups.setdefault(part.headlines[method].outcome, []).append(part.names[method])
     return groups
 
 
-def tally(run: Run) -> list[tuple[Outcome, int]]:
-    """Count the headlines of the methods on trial; outcomes that did not occur are left out."""
-    counts = Counter({outcome: len(names) for outcome, names in by_outcome(run).items()})
-    return [(outcome, counts[outcome]) for outcome in ORDER if counts[outcome]]
+def tally(part: Part) -> list[tuple[Outcome, int]]:
+    """Count the headlines of the methods on trial, worst first; outcomes that did not occur are left out."""
+    groups = by_outcome(part)
+    return [(outcome, len(groups[outcome])) for outcome in WORST_FIRST if outcome in groups]
 
 
-def _clause(outcome: Outcome, names: list[str], subject: str) -> str:
-    one, many = SAYS[outcome]
-    says = (one if len(names) == 1 else many).replace("what it learned", subject)
-    return f"{len(names)} {says} ({outcome}: {listed(names)})"
+def looks(part: Part) -> str:
+    """Say how maps look that the check catches."""
+    first = part.record.lines[0] if part.record.lines else None
+    if first is None or not part.record.words.caught:
+        return ""
+    how = "keep their look" if first.must == "change" else "change their look"
+    return f"A row whose maps {how} is caught: {printable(part.record.words.caught)}."
 
 
-def distrust(run: Run) -> list[str]:
-    """Return the reasons why the run cannot be trusted; empty where it can."""
-    reasons = [printable(reason) for reason in run.gates.get("reasons") or ()]
-    reasons += [f"failed: {printable(unit)}" for unit in run.gates.get("failed_units") or ()]
+def changed(part: Part) -> str:
+    """Say what was done at the first line."""
+    return printable(part.record.lines[0].words) if part.record.lines else "changed"
+
+
+def passes_too(part: Part) -> str:
+    """Say which control, whose maps are worth nothing, is not caught either; empty where all are."""
+    for control, words in CONTROL_WORDS.items():
+        headline = part.headlines.get(control)
+        if headline is not None and headline.outcome is Outcome.PASS:
+            return f"{words} passes too"
+    return ""
+
+
+def distrust(run: Run | Part) -> list[str]:
+    """Return the reasons why the run, or one check of it, cannot be trusted; empty where it can."""
+    known = run.gates.get("reasons") or ()
+    if isinstance(run, Run) and len(run.parts) > 1 and "checks" in run.gates:
+        of_checks = {r for part in run.parts for r in part.gates.get("reasons") or ()}
+        reasons = [f"{_title(p)}: {printable(r)}" for p in run.parts for r in p.gates["reasons"]]
+        reasons += [printable(reason) for reason in known if reason not in of_checks]
+    else:
+        reasons = [printable(reason) for reason in known]
+    reasons += [_failed(unit) for unit in run.gates.get("failed_units") or ()]
     return reasons if reasons or run.trusted else ["a control or a gate failed"]
+
+
+def _title(part: Part) -> str:
+    return printable(part.record.words.title)
+
+
+def _failed(unit: Mapping[str, object]) -> str:
+    """Say what of the work failed, and why."""
+    about = [
+        f"{name} {printable(str(unit[name])[:12])}" for name in ("draw", "unit") if name in unit
+    ]
+    where = f" ({', '.join(about)})" if about else ""
+    return f"failed{where}: {printable(unit.get('reason') or 'no reason was recorded')}"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from io import StringIO
+from typing import Final
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from salsanity.records import Outcome, Verdict
-from salsanity.report.folder import Run
-from salsanity.report.summary import distrust, summary_sentences
-from salsanity.report.terms import printable
+from salsanity.records import Kept, Outcome, Verdict
+from salsanity.report.folder import Part, Run
+from salsanity.report.summary import answer, distrust, passes_too
+from salsanity.report.terms import RETAINED, demand, measured, printable
+from salsanity.report.worst import deciding, furthest, worst_first
 
 STYLES = {
     Outcome.PASS: "bold green",
@@ -19,19 +22,40 @@ STYLES = {
     Outcome.INCONCLUSIVE: "bold yellow",
     Outcome.UNINFORMATIVE: "bold magenta",
 }
+COLUMNS: Final = 2
+"""Lines that have a column each; of more lines, the deciding one is shown."""
 
 
-def verdict_table(run: Run) -> RenderableType:
-    """Return the verdicts as something `rich` prints: answer, table, reasons, and warnings.
+def verdict_table(run: Run | Part) -> RenderableType:
+    """Return the verdicts as something `rich` prints: answer, table, reasons, and warnings, for each check.
 
     Names come from outside, so nothing here is parsed as markup.
     """
-    parts: list[RenderableType] = [*_banner(run), Text(summary_sentences(run)[1]), Text()]
-    parts += [_table(run), Text(_legend(run), style="dim"), Text(), *_reasons(run)]
+    shown = run.parts if isinstance(run, Run) else (run,)
+    parts = list(_banner(run))
+    for part in shown:
+        if len(shown) > 1:
+            title = printable(part.record.words.title)
+            parts += [*([Text()] if parts else []), Text(title, style="bold underline"), Text()]
+        parts += _verdicts(part, is_first=part is shown[0])
     return Group(*parts)
 
 
-def plain_table(run: Run) -> str:
+def _verdicts(part: Part, *, is_first: bool) -> Iterator[RenderableType]:
+    yield Text(answer(part))
+    yield Text()
+    yield _table(part)
+    yield Text(
+        _legend(part, is_first=is_first or measured(part.record) is not RETAINED), style="dim"
+    )
+    yield Text()
+    for method in worst_first(part):
+        headline = part.headlines.get(method)
+        if headline is not None and headline.outcome is not Outcome.PASS:
+            yield _reason(headline)
+
+
+def plain_table(run: Run | Part) -> str:
     """Return the verdict table as on the terminal, 80 columns wide, without colour."""
     console = Console(
         file=StringIO(), width=80, color_system=None, force_terminal=False, highlight=False
@@ -41,64 +65,55 @@ def plain_table(run: Run) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _banner(run: Run) -> list[RenderableType]:
-    if run.trusted:
-        return []
-    lines = [Text("THIS RUN CANNOT BE TRUSTED", style="bold white on red")]
-    lines += [Text(f"  - {reason}", style="red") for reason in distrust(run)]
-    return [*lines, Text()]
+def _banner(run: Run | Part) -> Iterator[RenderableType]:
+    if not run.trusted:
+        yield Text("THIS RUN CANNOT BE TRUSTED", style="bold white on red")
+        for reason in distrust(run):
+            yield Text(f"  - {reason}", style="red")
+        yield Text()
 
 
-def _table(run: Run) -> Table:
+def _table(part: Part) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("Method", overflow="fold", max_width=31)
     table.add_column("Verdict", no_wrap=True)
-    for heading in _headings(run):
+    for heading in _headings(part):
         table.add_column(heading, justify="right", no_wrap=True)
-    for method in run.methods:
-        _add(table, run, method, method)
-    for control in run.controls:
-        _add(table, run, control, f"({control})")
+    for method in worst_first(part):
+        _add(table, part, method, method)
+    for control in part.controls:
+        _add(table, part, control, f"({control})")
     return table
 
 
-def _headings(run: Run) -> tuple[str, ...]:
-    return ("Kept",) if run.is_labels else ("Kept at full", "Kept at half")
+def _headings(part: Part) -> list[str]:
+    lines = part.record.lines
+    name = measured(part.record).name
+    if not 1 < len(lines) <= COLUMNS:
+        return [name]
+    return [f"{name} at {printable(line.name)}" for line in lines]
 
 
-def _add(table: Table, run: Run, method: str, label: str) -> None:
-    headline = run.headlines.get(method)
+def _add(table: Table, part: Part, method: str, label: str) -> None:
+    headline = part.headlines.get(method)
     if headline is None:
         table.add_row(Text(printable(label)), Text("not judged", style="dim"))
         return
-    cell = deciding(run, headline)
+    cell = deciding(part, headline)
     row = [Text(printable(label)), Text(headline.outcome, style=STYLES[headline.outcome])]
-    row.append(Text(_kept(cell.retained_full, cell.retained_full_ci)))
-    if not run.is_labels:
-        row.append(Text(_kept(cell.retained_half, cell.retained_half_ci)))
-    table.add_row(*row)
+    by_line = {kept.line: kept for kept in cell.kept}
+    few = len(part.record.lines) <= COLUMNS
+    shown = [by_line.get(line.name) for line in part.record.lines] if few else [furthest(cell)]
+    table.add_row(*row, *(Text(_kept(kept)) for kept in shown))
 
 
-def deciding(run: Run, headline: Verdict, view: str | None = None) -> Verdict:
-    """Return the cell that speaks for a method: of the worst outcome, the one that kept most."""
-    cells = run.cells(headline.method, view)
-    informative = [c for c in cells if c.outcome is not Outcome.UNINFORMATIVE] or list(cells)
-    return max(informative, key=lambda c: _badness(run, c), default=headline)
-
-
-def _badness(run: Run, cell: Verdict) -> tuple[int, float]:
-    rank = (Outcome.PASS, Outcome.UNINFORMATIVE, Outcome.INCONCLUSIVE, Outcome.FAIL)
-    full, half = run.thresholds["full"], run.thresholds.get("half", 1.0)
-    over = [cell.retained_full - full, cell.retained_half - half]
-    defined = [value for value in over if value == value]
-    return rank.index(cell.outcome), max(defined, default=-9.0)
-
-
-def _kept(value: float, interval: tuple[float, float]) -> str:
-    if value != value:
+def _kept(kept: Kept | None) -> str:
+    if kept is None or kept.retained != kept.retained:
         return "-"
-    low, high = (_short(bound) for bound in interval)
-    return f"{_short(value)} [{low},{high}]"
+    if all(bound != bound for bound in kept.retained_ci):
+        return _short(kept.retained)  # one draw gives no interval
+    low, high = (_short(bound) for bound in kept.retained_ci)
+    return f"{_short(kept.retained)} [{low},{high}]"
 
 
 def _short(value: float) -> str:
@@ -110,24 +125,18 @@ def _short(value: float) -> str:
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
-def _legend(run: Run) -> str:
-    full, half = run.thresholds["full"], run.thresholds.get("half")
-    share = (
-        "Kept: the share of similarity that is left where most is left, with its 90 %\n"
-        "interval; 0 = chance, 1 = nothing changed. In brackets: controls. "
-    )
-    if run.is_labels:
-        return f"{share}\nFAIL above {full:g}."
-    return f"{share}\nFAIL above {full:g} at full (all randomised) or above {half:g} at half."
-
-
-def _reasons(run: Run) -> list[RenderableType]:
-    lines: list[RenderableType] = []
-    for method in run.methods:
-        headline = run.headlines.get(method)
-        if headline is not None and headline.outcome is not Outcome.PASS:
-            lines.append(_reason(headline))
-    return lines
+def _legend(part: Part, *, is_first: bool) -> str:
+    what = measured(part.record)
+    said = f"{what.name}: {what.says}; of the cell that decides, with its 90 % interval. In brackets: controls."
+    sentences = [said] if is_first else []
+    for line in part.record.lines if what.is_judged else ():
+        at = f"At {printable(line.name)}, {printable(line.words)}: "
+        sentences.append(f"{at}{demand(line, part.record)}.")
+    if part.record.never_pass:
+        sentences.append(f"No method can PASS here: {printable(part.record.never_pass)}.")
+    if found := passes_too(part):
+        sentences.append(f"A PASS says only that a method was not caught: {found}.")
+    return "\n".join(sentences)
 
 
 def _reason(headline: Verdict) -> RenderableType:

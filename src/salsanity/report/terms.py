@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, final
+
+from salsanity.records import CheckRecord, Kept, Line
+from salsanity.verdicts import ladder
 
 METHOD_NAMES: Final = {
     "gradient": "Gradient",
@@ -32,9 +39,9 @@ METHOD_LINES: Final = {
     "guided_backprop": "the gradient with negative signals cut at every ReLU on the way back",
     "gradcam": "the last convolutional layer's features, weighted by their mean gradient",
     "guided_gradcam": "guided backprop times GradCAM",
-    "edge": "a Sobel filter on the image; it sees no network, so it must FAIL",
+    "edge": "a Sobel filter on the image; it sees no network",
     "input": "the image's own absolute values; it sees no network",
-    "noise": "random numbers, new for every network state; it must PASS",
+    "noise": "random numbers, new for every state of the network",
     "noise_x_input": "random numbers times the image: what multiplying by the input does alone",
 }
 
@@ -46,30 +53,34 @@ SIMILARITY_NAMES: Final = {
     "cosine": "Cosine",
 }
 
-CHECK_NAMES: Final = {
-    "model_randomization": "Model parameter randomisation test",
-    "data_randomization": "Data randomisation test",
+CONTROL_WORDS: Final = {
+    "noise": "pure noise",
+    "edge": "an edge detector, which sees no network,",
+    "input": "the image itself, which sees no network,",
+    "noise_x_input": "noise times the image",
 }
+"""Controls as they are named within a sentence."""
 
 TERMS: Final = {
     "saliency map": "A picture that says of every pixel how relevant a method holds it for the "
     "network's output.",
-    "retained similarity": "How much of a map's likeness to the trained network's map is left, "
-    "between 0 (what chance gives) and 1 (nothing changed, as for an edge detector).",
-    "chance": "The likeness to the randomised network's map of another image: what two maps "
-    "share without showing the same thing.",
-    "ceiling": "The likeness of the trained network's map to itself when explained once more "
-    "with other noise: the most that any map can keep.",
+    "retained similarity": "How much of a map's likeness to the reference map is left, between 0 "
+    "(what chance gives) and 1 (nothing changed, as for an edge detector when the network changes).",
+    "chance": "The likeness to the changed maps of other images: what two maps share without "
+    "showing the same thing.",
+    "ceiling": "The likeness of the reference map to itself when explained once more with other "
+    "noise: the most that any map can keep.",
     "interval": "A two-sided 90 % confidence interval over images and draws; its ends are the "
     "bounds that decide.",
-    "full": "The stage where every parameter has been randomised.",
-    "half": "The stage where the upper half of the blocks, from the output down, has been "
-    "randomised.",
-    "stage": "A state of the network in which one more block has been replaced by random "
-    "parameters.",
-    "cascade": "Randomising block after block from the output down to the first layer, "
-    "cumulatively.",
-    "draw": "One set of random parameters; the test is repeated with several.",
+    "line": "How much retained similarity decides. The lines are conventions with a meaning: see "
+    "the ladder of edges and noise.",
+    "ladder of edges and noise": "What retained similarity means: {ladder} (noise by variance), "
+    "where the edge detector never changes and noise always does.",
+    "stage": "One of the changes at which maps are compared with the reference, in the order in "
+    "which they are made.",
+    "draw": "One set of random numbers for a change; the check is repeated with several.",
+    "reference": "The map that all others are compared with: of the network as trained, for the "
+    "class that is explained.",
     "signed": "The map with its signs, summed over colour channels.",
     "absolute": "The map without its signs: absolute values summed over colour channels.",
     "Spearman": "The correlation of the pixels' ranks in two maps.",
@@ -77,8 +88,9 @@ TERMS: Final = {
     "HOG": "The correlation of histograms of oriented gradients: the shapes drawn by two maps.",
     "Pearson": "The correlation of the pixels' values in two maps.",
     "Cosine": "The cosine of the angle between two maps.",
-    "PASS": "The maps lose their likeness once the network forgets: the method was not caught.",
-    "FAIL": "The maps stay too much alike although the network has forgotten what it learned.",
+    "PASS": "The method was not caught by this check. That says nothing good about it: wherever "
+    "maps must change, pure noise passes too.",
+    "FAIL": "The method was caught: its maps did not do what the check demands of them.",
     "INCONCLUSIVE": "The interval lies across the line, or the run is too small to say.",
     "UNINFORMATIVE": "This similarity cannot tell here: chance is almost as high as the ceiling, "
     "or too many scores are undefined.",
@@ -87,14 +99,86 @@ TERMS: Final = {
     "cannot be trusted.",
     "gate": "A condition without which no verdict is given, such as a network that predicts "
     "better than chance.",
-    "collapse": "The random network gives the same output for every image, so its maps mean "
+    "collapse": "The changed network gives the same output for every image, so its maps mean "
     "nothing.",
-    "dead map": "A map that is constant or not finite.",
+    "blank map": "A map that is constant or not finite: it has no similarity to any other, so that "
+    "retained similarity speaks of the other maps alone.",
     "initialiser": "How random parameters are drawn.",
     "target": "The class whose logit is explained.",
-    "permuted labels": "The training labels shuffled among the images: the network memorises "
-    "them, but they mean nothing.",
 }
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """What the number of a verdict is: what it is called, what it says, what the ends 0 and 1 of its scale mean.
+
+    `is_judged`: whether a line decides on it, or it is a measurement alone.
+    """
+
+    name: str
+    says: str
+    ends: tuple[str, str]
+    is_judged: bool = True
+
+
+RETAINED: Final = Measured(
+    "Kept",
+    "the share of similarity that is left; 0 = chance, 1 = nothing changed",
+    ("chance", "same"),
+)
+MEASURED: Final = {
+    "statistic": Measured(
+        "Change",
+        "the change of a statistic of the map, as a share of its value on the reference map; a measurement without a verdict",
+        ("none", "doubled"),
+        is_judged=False,
+    ),
+    "cue": Measured(
+        "Shown",
+        "how much more of the map lies on the cue where the network follows it, as a share of what could; 0 = nothing, 1 = all",
+        ("nothing", "all"),
+    ),
+}
+"""By what a check tests; every other test measures the share of similarity that is kept."""
+
+
+def measured(record: CheckRecord) -> Measured:
+    """Return what the number of a check's verdicts is."""
+    return MEASURED.get(record.test, RETAINED)
+
+
+def limit(line: Line | Kept) -> str:
+    """Say on which side of its threshold a line wants what is measured."""
+    return f"{'at most' if line.must == 'change' else 'at least'} {line.threshold:g}"
+
+
+def glossary(records: Sequence[CheckRecord]) -> dict[str, str]:
+    """Return the terms of the page with their explanations: the common ones, and each line of each check."""
+    found = {name: text.format(ladder=ladder()) for name, text in TERMS.items()}
+    for record in records:
+        for line in record.lines:
+            found.setdefault(line_term(line, record, records), explained(line, record))
+    return found
+
+
+def line_term(line: Line, record: CheckRecord, records: Sequence[CheckRecord]) -> str:
+    """Return the term for a line: its name, with the check where two checks call lines alike."""
+    shared = sum(other.name == line.name for r in records for other in r.lines) > 1
+    name = printable(line.name)
+    return f"{name} ({printable(record.words.title)})" if shared or name in TERMS else name
+
+
+def explained(line: Line, record: CheckRecord) -> str:
+    """Say what is measured at a line, and what decides."""
+    said = f"{measured(record).name}, measured {printable(line.words)}."
+    return f"{said} {demand(line, record)}." if measured(record).is_judged else said
+
+
+def demand(line: Line, record: CheckRecord) -> str:
+    """Say on which side of its threshold a line fails a method."""
+    side = "more" if line.must == "change" else "less"
+    return f"FAIL where {side} than {line.threshold:g} is {measured(record).name.lower()}"
 
 
 def printable(text: object) -> str:
@@ -102,9 +186,30 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
+def short_name(given: str) -> str:
+    """Return the name of a thing that lies in a file of the user's: its own, without the file."""
+    target, bracket, arguments = given.partition("(")
+    home, _, name = target.rpartition(":")
+    if name and ("." in home or "/" in home or "\\" in home):
+        return printable(name + bracket + arguments)
+    if target.startswith(("/", "\\", "~", ".")) or target[1:3] in (":\\", ":/"):
+        return printable(re.split(r"[/\\]", target)[-1] + bracket + arguments)
+    return printable(given)
+
+
 def method_name(method: str) -> str:
     """Return a method's name as people know it."""
-    return METHOD_NAMES.get(method, printable(method))
+    base, bracket, arguments = method.partition("(")
+    if base in METHOD_NAMES:
+        return " ".join(filter(None, (METHOD_NAMES[base], printable(bracket + arguments))))
+    return short_name(method)
+
+
+def method_names(methods: Sequence[str]) -> dict[str, str]:
+    """Return what each method is called; where two short names are equal, both are given whole."""
+    short = {method: method_name(method) for method in methods}
+    count = Counter(short.values())
+    return {m: name if count[name] == 1 else printable(m) for m, name in short.items()}
 
 
 def similarity_name(similarity: str) -> str:
@@ -113,11 +218,32 @@ def similarity_name(similarity: str) -> str:
 
 
 def state_name(state: str) -> str:
-    """Return the name of a stage, or of a network of the label test, for a heading."""
+    """Return the name of a stage or state for a heading; what is numbered from 0 is numbered from 1."""
     kind, _, number = state.partition(":")
-    if kind in ("true", "permuted") and number.isdigit():
-        return f"{kind} {int(number) + 1}"
+    if kind.isalpha() and number.isdigit():
+        return f"{printable(kind)} {int(number) + 1}"
     return printable(state)
+
+
+def stage_words(record: CheckRecord, stage: str) -> str:
+    """Return what is compared at a stage, in the check's words where it has some."""
+    for known in record.stages:
+        if known["name"] == stage and known.get("words"):
+            return printable(known["words"])
+    return state_name(stage)
+
+
+def many(words: str, count: int) -> str:
+    """Turn what is said of one method into what is said of several: its maps, their maps."""
+    if count == 1:
+        return words
+    for one, several in PLURALS:
+        if words.startswith(one):
+            return several + words.removeprefix(one)
+    return words
+
+
+PLURALS: Final = (("its ", "their "), ("was ", "were "), ("is ", "are "), ("it was ", "they were "))
 
 
 def listed(names: list[str]) -> str:

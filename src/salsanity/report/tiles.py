@@ -8,15 +8,26 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from salsanity.report.folder import GalleryImage, Run
+from salsanity.records import REFERENCE_STAGE, Outcome
+from salsanity.report.folder import GalleryImage, Part
 from salsanity.report.pictures import data_uri, fitted, is_flat, map_png, photo_file, small_view
 from salsanity.report.terms import method_name, printable, state_name
+from salsanity.report.worst import deciding, worst_first
 
-BUDGET: Final = 11_000_000
+BUDGET: Final = 3_900_000
 """Bytes of the page that maps may take, as base64."""
 
-SIDES: Final = (128, 112, 96, 80, 72, 64, 56, 48, 40, 32)
-SAMPLES: Final = 24
+LARGEST: Final = 160
+"""Pixels of a map's longer side at most."""
+
+SEEN: Final = 112
+"""Pixels at which maps of a small network are shown."""
+
+FEWEST: Final = 3
+"""Images that are shown before maps are made smaller for more."""
+
+SIDES: Final = (LARGEST, 144, 128, 112, 96, 80, 72, 64, 56, 48, 40, 32)
+SAMPLES: Final = 36
 FLAT: Final = "flat"
 AROUND: Final = 150
 """Bytes of markup around a map."""
@@ -40,7 +51,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Album:
-    """All pictures of a run, and how they were made small."""
+    """All pictures of a check, and how they were made small."""
 
     pictures: list[Picture]
     methods: list[str]
@@ -57,6 +68,12 @@ class Album:
         return self.size != self.original
 
     @property
+    def shown(self) -> tuple[int, int]:
+        """Width and height at which a map is shown where there is room: its own, small ones by whole factors larger."""
+        factor = max(1, round(SEEN / max(self.size)))
+        return self.size[0] * factor, self.size[1] * factor
+
+    @property
     def cell(self) -> str:
         """The class of the width of a cell: few states leave room for large maps."""
         count = len(self.states)
@@ -69,18 +86,19 @@ class Album:
         return any(len(state_name(state)) > room for state in self.states)
 
 
-def album(run: Run, *, budget: int = BUDGET) -> Album | None:
+def album(part: Part, *, budget: int = BUDGET) -> Album | None:
     """Return the gallery's pictures, as large as the budget allows; None without a gallery."""
-    shown = [image for image in run.gallery if len(image.keys) > 1]
+    every = (*worst_first(part), *part.controls)
+    shown = [i for i in part.gallery if any(_kept([i], m, part.states) for m in every)]
     if not shown:
         return None
-    methods = [m for m in (*run.methods, *run.controls) if _kept(shown, m, run.states)]
-    states = [s for s in run.states if any(_kept([i], m, [s]) for i in shown for m in methods)]
-    side, count = _affordable(run, shown, methods, states, budget)
+    methods = [m for m in every if _kept(shown, m, part.states)]
+    states = [s for s in part.states if any(_kept([i], m, [s]) for i in shown for m in methods)]
+    side, count = _affordable(part, shown, methods, states, budget)
     height, width = fitted(shown[0].size, side)
     return Album(
         pictures=[
-            _picture(run, k, image, methods, states, side) for k, image in enumerate(shown[:count])
+            _picture(part, k, image, methods, states, side) for k, image in enumerate(shown[:count])
         ],
         methods=methods,
         states=states,
@@ -95,21 +113,22 @@ def _kept(images: Sequence[GalleryImage], method: str, states: Sequence[str]) ->
 
 
 def _affordable(
-    run: Run, shown: list[GalleryImage], methods: list[str], states: list[str], budget: int
+    part: Part, shown: list[GalleryImage], methods: list[str], states: list[str], budget: int
 ) -> tuple[int, int]:
-    """Return the largest side that fits the budget, and how many images then fit."""
+    """Return the largest side at which a few images fit the budget, and how many images then do."""
     cells = [(i, m, s) for i in shown for m in methods for s in states if i.has(m, s)]
     sample = cells[:: max(1, len(cells) // SAMPLES)]
     native = min(max(shown[0].size), max(max(i.map(m, s).shape[1:]) for i, m, s in sample))
     sides = sorted({min(side, native) for side in SIDES}, reverse=True)
-    count, cost = len(cells) * len(run.views), 0.0
+    each = len(cells) * len(part.views) / len(shown)
+    fitting = 0
     for side in sides:
-        drawn = [_tiles(i, m, s, run.views, side) for i, m, s in sample]
+        drawn = [_tiles(i, m, s, part.views, side) for i, m, s in sample]
         sizes = [len(tile) for tiles in drawn for tile in tiles.values()]
-        cost = (float(np.mean(sizes)) * 4 / 3 + AROUND) * count
-        if cost <= budget:
-            return side, len(shown)
-    return sides[-1], max(1, int(len(shown) * budget / cost))
+        fitting = int(budget / ((float(np.mean(sizes)) * 4 / 3 + AROUND) * each))
+        if fitting >= min(FEWEST, len(shown)):
+            return side, min(fitting, len(shown))
+    return sides[-1], min(len(shown), max(1, fitting))
 
 
 def _tiles(
@@ -131,14 +150,14 @@ def _shown(tile: bytes | None) -> str | None:
 
 
 def _picture(
-    run: Run,
+    part: Part,
     number: int,
     image: GalleryImage,
     methods: list[str],
     states: list[str],
     side: int,
 ) -> Picture:
-    views = list(reversed(run.views))
+    views = list(reversed(part.views))
     tiles: dict[str, list[tuple[str, list[str | None]]]] = {view: [] for view in views}
     for method in methods:
         kept = [
@@ -158,20 +177,23 @@ def _picture(
     )
 
 
-def readings(run: Run, shown: Album) -> Readings:
-    """Return the scores of the pictured images at every state of the first draw.
+def readings(part: Part, shown: Album) -> Readings:
+    """Return the scores of the pictured images at every state of the first draw; none where stages are no states.
 
     picture number, method, view, similarity: [[value, chance] per state]; null where undefined.
     """
-    scores = run.scores
+    scores = part.scores
     numbers = {p.image: p.number for p in shown.pictures}
-    places = {("self" if s == "trained" else s): k for k, s in enumerate(shown.states)}
-    part = scores[
+    reference = part.states[0]
+    places = {(REFERENCE_STAGE if s == reference else s): k for k, s in enumerate(shown.states)}
+    if not set(part.stages) & set(shown.states):
+        return {}
+    seen = scores[
         (scores["draw"] == 0) & scores["image"].isin(list(numbers)) & scores["stage"].isin(places)
     ]
     found: Readings = {}
     columns = ["image", "method", "view", "similarity", "stage", "value", "chance"]
-    for image, method, view, similarity, stage, value, chance in part[columns].itertuples(
+    for image, method, view, similarity, stage, value, chance in seen[columns].itertuples(
         index=False
     ):
         by_view = found.setdefault(str(numbers[image]), {}).setdefault(method, {})
@@ -187,3 +209,66 @@ def _json_number(value: float) -> float | None:
 def alt(method: str, state: str, view: str, picture: Picture) -> str:
     """Return what a map shows, for those who do not see it."""
     return f"{method_name(method)}, {state_name(state)}, {view} map of image {picture.number + 1}"
+
+
+@dataclass(frozen=True)
+class ExampleRow:
+    """A method's map before and after the change: two data URIs, or `FLAT`."""
+
+    method: str
+    name: str
+    outcome: Outcome
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """What the page shows first: one image, and two methods' maps of it."""
+
+    photo: str
+    image: str
+    view: str
+    states: tuple[str, str]
+    rows: list[ExampleRow]
+
+
+def example(part: Part) -> Example | None:
+    """Return the maps of the first image for the worst method that was caught and the best that was not.
+
+    None where the gallery shows neither.
+    """
+    image = next(iter(part.gallery), None)
+    states = part.states[0], _changed(part)
+    order = [m for m in worst_first(part) if m in part.headlines]
+    if image is None or states[0] == states[1]:
+        return None
+    shown = [m for m in order if all(image.has(m, s) for s in states)]
+    caught = [m for m in shown if part.headlines[m].outcome is Outcome.FAIL]
+    uncaught = [m for m in shown if part.headlines[m].outcome is Outcome.PASS]
+    chosen = [*caught[:1], *uncaught[-1:]]
+    if not chosen:
+        return None
+    view = deciding(part, part.headlines[chosen[0]]).view or part.views[-1]
+    return Example(
+        photo=data_uri(photo_file(image.photo())),
+        image=printable(image.name),
+        view=view,
+        states=(state_name(states[0]), "changed"),
+        rows=[_example_row(part, image, m, states, view) for m in chosen],
+    )
+
+
+def _changed(part: Part) -> str:
+    """Return the state in which everything is changed: that of the first line, else the last."""
+    decisive = part.record.lines[0].stage if part.record.lines else ""
+    return decisive if decisive in part.states else part.states[-1]
+
+
+def _example_row(
+    part: Part, image: GalleryImage, method: str, states: tuple[str, str], view: str
+) -> ExampleRow:
+    before, after = (
+        _shown(_tiles(image, method, state, [view], LARGEST)[view]) or FLAT for state in states
+    )
+    return ExampleRow(method, part.names[method], part.headlines[method].outcome, before, after)

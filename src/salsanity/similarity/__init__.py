@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from salsanity.similarity.correlation import Cosine, Pearson, Spearman
 from salsanity.similarity.hog import HOG
-from salsanity.similarity.protocol import Features, Scores, Similarity, View
+from salsanity.similarity.protocol import Features, Scores, Similarity, Statistic, View
 from salsanity.similarity.ssim import SSIM
 from salsanity.similarity.views import Scaled, scaled, view
 
@@ -18,6 +18,7 @@ __all__ = [
     "Scores",
     "Similarity",
     "Spearman",
+    "Statistic",
     "View",
     "scaled",
     "view",

@@ -59,3 +59,14 @@ class Similarity(Protocol[F]):
 
     def compare(self, a: F, b: F) -> Scores:
         """Compare map i of `a` with map i of `b`, for all i."""
+
+
+class Statistic(Protocol):
+    """A number of one map, such as its entropy; measured where a check has statistics in place of similarities."""
+
+    @property
+    def name(self) -> str:
+        """The name in specs and, in the column `similarity`, in scores."""
+
+    def measure(self, view: View) -> Scores:
+        """Measure every map; results for one image never depend on the rest of the batch."""

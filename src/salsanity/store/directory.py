@@ -25,8 +25,15 @@ import pyarrow.parquet as pq
 from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult, digest
 from salsanity.store.folder import flush_folder, inside, unwritable
-
-FORMAT_VERSION: Final = 1
+from salsanity.store.upgrade import (
+    FORMAT_VERSION as FORMAT_VERSION,
+)
+from salsanity.store.upgrade import (
+    renamed,
+    upgraded,
+    upgraded_gates,
+    upgraded_verdicts,
+)
 
 SCHEMA: Final = pa.schema(
     [
@@ -88,7 +95,7 @@ class DirectoryStore:
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
         return (
-            UnitRecord(key, scores, content["notes"])
+            UnitRecord(key, renamed(scores), content["notes"])
             if is_whole and key.digest == path.stem
             else None
         )
@@ -129,6 +136,21 @@ class DirectoryStore:
             raise StoreError(
                 f"expected JSON in {path}, but it cannot be read ({error}); move the run folder away or delete it"
             ) from error
+
+    def read_spec(self) -> dict[str, Any] | None:
+        """Read spec.json in today's format, whichever version wrote it; None where there is none."""
+        spec = self.read_json("spec.json")
+        return None if spec is None else upgraded(spec)
+
+    def read_gates(self) -> dict[str, Any]:
+        """Read gates.json in today's format; empty where there is none yet."""
+        spec, gates = self.read_spec(), self.read_json("gates.json")
+        return upgraded_gates(gates, spec) if spec and gates else {}
+
+    def read_verdicts(self) -> list[dict[str, Any]]:
+        """Read the rows of verdicts.json in today's format; empty where there are none yet."""
+        spec, rows = self.read_spec(), self.read_json("verdicts.json")
+        return upgraded_verdicts(rows, spec) if spec and rows else []
 
     def read_object(self, name: str) -> dict[str, Any] | None:
         """Read a JSON object that a run can make again; a damaged one is kept as `name`.damaged, and None returned."""

@@ -1,18 +1,21 @@
 """The run folder itself: held by one process, free of what a killed one left, closed to links that lead out.
 
-Whoever made the folder (a colleague, a shared disk) is not trusted: nothing is written through a symbolic link.
+Whoever made the folder (a colleague, a shared disk) is not trusted: nothing is written through a symbolic link. What a
+system lacks for this is made up for as far as it can be, and named (`machine_notes`).
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
+
+from filelock import FileLock, SoftFileLock, Timeout
 
 from salsanity.errors import SalsanityError, StoreError, UsageError
 
@@ -24,11 +27,40 @@ _LEFTOVERS: Final = (".part-*", ".report-*.part", ".*.part")
 """Temporary files of a process that was killed while it wrote."""
 
 _OF_THE_DISK: Final = frozenset(
-    {
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES),
-        *(errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ESTALE, errno.ENAMETOOLONG),
-    }
+    getattr(errno, name)
+    for name in (
+        *("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EROFS", "EACCES"),
+        *("EPERM", "ENOTDIR", "EISDIR", "ELOOP", "ESTALE", "ENAMETOOLONG"),
+    )
+    if hasattr(errno, name)  # not every system has quotas and network disks
 )
+
+_WITHOUT_LOCKS: Final = frozenset(
+    getattr(errno, name)
+    for name in ("ENOLCK", "ENOSYS", "EOPNOTSUPP", "ENOTSUP", "EINVAL")
+    if hasattr(errno, name)
+)
+
+
+def machine_notes() -> tuple[str, ...]:
+    """Say what this system lacks for locks, links and power cuts, and what is done instead; empty where nothing is."""
+    found = []
+    if issubclass(FileLock, SoftFileLock):
+        found.append(
+            "This system does not lock files: a file marks a folder as held. After a crash of the whole machine it may stay; "
+            "then delete the file .lock."
+        )
+    if not hasattr(os, "O_NOFOLLOW"):
+        found.append(
+            "This system cannot refuse links while it opens a file: they are looked for just before, so do not share a run "
+            "folder with people whom you do not trust."
+        )
+    if not hasattr(os, "O_DIRECTORY"):
+        found.append(
+            "This system does not flush folders to disk: after a power cut the last finished units may be missing, and are "
+            "computed again."
+        )
+    return tuple(found)
 
 
 @contextmanager
@@ -38,34 +70,62 @@ def locked(folder: Path) -> Iterator[None]:
     The lock is the operating system's, on `.lock` in the folder, so that it ends with the process however that ends.
     Whatever a killed process left half-written is removed. An unexpected error in the block is logged in the folder.
     """
+    lock = _lock_in(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o644)
-    except (OSError, ValueError) as error:  # a ValueError: a null byte in the name
-        raise UsageError(
-            f"expected a folder to write to, but {folder} cannot be used ({_words(error)}); give another --out"
-        ) from error
-    try:
-        _hold(handle, folder)
         _check_closed(folder)
         _sweep(folder)
         with logged(folder):
             yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
-def _hold(handle: int, folder: Path) -> None:
+def _lock_in(folder: Path) -> FileLock:
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:  # a ValueError: a null byte in the name
+        raise _unusable(folder, error) from error
+    try:
+        return held(folder / ".lock", seconds=0)
+    except Timeout as error:
         raise UsageError(
             f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another --out"
         ) from error
-    except OSError as error:
-        raise UsageError(
+
+
+def held(path: Path, *, seconds: float = -1) -> FileLock:
+    """Return a lock on the file `path` that this process holds, waiting at most `seconds` for it (-1: for ever).
+
+    Raises filelock's `Timeout` where another holds it for longer, `UsageError` where it is a link or cannot be locked.
+    """
+    lock = FileLock(path, timeout=seconds, thread_local=False)
+    try:
+        if path.is_symlink():  # filelock refuses it too, where the system lets it
+            raise OSError(errno.ELOOP, "its .lock is a link")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that a marker took the lock's place
+            lock.acquire()
+    except Timeout:
+        raise
+    except (OSError, NotImplementedError) as error:
+        raise _unusable(path.parent, error) from error
+    if isinstance(lock, SoftFileLock) and not issubclass(FileLock, SoftFileLock):
+        lock.release()
+        raise _unusable(path.parent, NotImplementedError("it has no locks"))
+    return lock
+
+
+def _unusable(folder: Path, error: Exception) -> UsageError:
+    without_locks = isinstance(error, NotImplementedError) or (
+        isinstance(error, OSError) and error.errno in _WITHOUT_LOCKS
+    )
+    if without_locks:
+        return UsageError(
             f"expected a disk that locks files, but {folder} cannot be locked ({_words(error)}); give an --out on another disk"
-        ) from error
+        )
+    return UsageError(
+        f"expected a folder to write to, but {folder} cannot be used ({_words(error)}); give another --out"
+    )
 
 
 def _check_closed(folder: Path) -> None:
@@ -137,7 +197,9 @@ def _note(folder: Path, error: Exception) -> None:
 
 def append_log(folder: Path, text: str) -> bool:
     """Add to the folder's log, never through a link; return whether that was possible."""
-    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW
+    flags = os.O_CREAT | os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0)
+    if (folder / LOG).is_symlink():
+        return False
     try:
         handle = os.open(folder / LOG, flags, 0o644)
         with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
@@ -148,7 +210,9 @@ def append_log(folder: Path, text: str) -> bool:
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's own entries to disk, so that a rename in it outlives a power cut."""
+    """Flush a folder's own entries to disk, so that a rename in it outlives a power cut, where the system can."""
+    if not hasattr(os, "O_DIRECTORY"):  # Windows opens no folders
+        return
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

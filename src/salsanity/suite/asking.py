@@ -10,22 +10,57 @@ import torch
 from torch import Tensor
 
 from salsanity import registry
-from salsanity.checks.images import index_images
-from salsanity.checks.spec import CheckSpec, differing
+from salsanity.checks.named import checks_named, kinds_named, lacked_by_all
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, SpecError
 from salsanity.methods import Method
+from salsanity.narrator import Narrator
+from salsanity.options import options_of
 from salsanity.records import CONTROLS, digest
-from salsanity.store.directory import FORMAT_VERSION, DirectoryStore
-from salsanity.suite.narrator import Narrator
+from salsanity.store.directory import DirectoryStore
+from salsanity.store.upgrade import upgraded
+from salsanity.units.images import index_images
+from salsanity.units.spec import RunSpec, differing
 
 CPU_EFFORT: Final = 10
 GPU_EFFORT: Final = 50
 """Samples and steps where the user names none; the paper's number where a GPU makes it cheap."""
 
+WAS: Final = "was_format"
+"""Under this key a folder's spec.json, once upgraded, says which format it was."""
+
+
+def asked(
+    names: Sequence[Any], options: Mapping[str, Any], *, usual: Mapping[str, Any] | None = None
+) -> tuple[tuple[Any, ...], RunSpec]:
+    """Return the checks that are named or given, and the run's options, out of options for both.
+
+    `usual`: options that give way to `options`, and are left out where neither the run nor a check has them. Raises
+    `UsageError` for an unknown check, and `SpecError` for one of `options` that neither the run nor a check has.
+    """
+    taken = {name for kind in kinds_named(names).values() for name in options_of(kind)}
+    run = options_of(RunSpec)
+    laid = {k: v for k, v in (usual or {}).items() if k in taken and k not in run}
+    laid |= {k: v for k, v in options.items() if k not in run}
+    checks = checks_named(names, laid)
+    own = {k: v for k, v in options.items() if k in run}
+    refuse_lacking(checks, own)
+    lacked = lacked_by_all(checks)
+    own = {k: v for k, v in (usual or {}).items() if k in run and k not in lacked} | own
+    return checks, RunSpec.from_mapping(own)
+
+
+def refuse_lacking(checks: Sequence[Any], given: Mapping[str, Any]) -> None:
+    """Refuse options of a run that none of the checks has; the class that a check explains may be repeated."""
+    fixed = {getattr(check, "target", None) for check in checks}
+    for name in sorted(lacked_by_all(checks) & given.keys()):
+        if name != "target" or {given[name]} != fixed:
+            names = ", ".join(check.name for check in checks)
+            raise SpecError(f"{name!r} is no option of the check {names}; leave it out")
+
 
 def methods_of(
-    methods: Sequence[Any] | None, spec: CheckSpec, device: torch.device
+    methods: Sequence[Any] | None, spec: RunSpec, device: torch.device
 ) -> tuple[Method, ...]:
     """Return the methods that are asked for (None: the paper's without IG-SmoothGrad), and the controls."""
     if isinstance(methods, str):
@@ -48,7 +83,7 @@ def methods_of(
     return (*found, *(make() for make in registry.CONTROLS.values()))
 
 
-def _effort(spec: CheckSpec, device: torch.device) -> registry.Effort:
+def _effort(spec: RunSpec, device: torch.device) -> registry.Effort:
     usual = GPU_EFFORT if device.type == "cuda" else CPU_EFFORT
     return registry.Effort(spec.samples or usual, spec.steps or usual, spec.endpoints)
 
@@ -64,10 +99,10 @@ def first_image(source: ImageSource) -> Tensor:
     raise DataError(f"expected at least one readable image in {source.name}")
 
 
-def default_folder(check: str, model: str, identity: Sequence[Any]) -> Path:
+def default_folder(model: str, identity: Sequence[Any]) -> Path:
     """Return `salsanity-runs/<model>-<digest>` in the working directory."""
     name = "".join(c if c.isalnum() or c in "._-" else "-" for c in model)[:40] or "network"
-    return Path("salsanity-runs") / f"{name}-{digest([check, *identity])[:8]}"
+    return Path("salsanity-runs") / f"{name}-{digest(list(identity))[:8]}"
 
 
 def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
@@ -82,34 +117,41 @@ def recorded_run(store: DirectoryStore, narrator: Narrator) -> dict[str, Any]:
             f"{store.folder / 'spec.json'} is damaged; it is kept as spec.json.damaged, and the run begins with what "
             "its folder still holds."
         )
-    return found or {}
-
-
-def check_same(
-    old: Mapping[str, Any], *, check: str, identity: Mapping[str, Any], data: str
-) -> None:
-    """Refuse to mix two experiments in one folder; `old` is its spec.json, empty for a new folder."""
-    if not old:
-        return
-    if old.get("format_version") != FORMAT_VERSION or old.get("check") != check:
-        raise SpecError(
-            f"expected a {check} run of format {FORMAT_VERSION} in this folder, got check={old.get('check')!r}, "
-            f"format={old.get('format_version')!r}; give another --out"
-        )
-    if not is_readable(old):
+    if not found:
+        return {}
+    if not is_readable(found):
         raise SpecError(
             "expected in this folder's spec.json what a run writes there, but some of it is missing; give another --out"
         )
-    before = {
-        **CheckSpec().identity(),
-        **old["settings"]["identity"],
-    }  # a field that is newer than the folder
-    changed = differing(before, {**CheckSpec().identity(), **identity})
+    return {**upgraded(found), WAS: found.get("format_version", 1)}
+
+
+def check_same(
+    old: Mapping[str, Any],
+    *,
+    identity: Mapping[str, Any],
+    settings: Mapping[str, Mapping[str, Any]],
+    data: str,
+) -> None:
+    """Refuse to mix two experiments in one folder; `old` is its spec.json, empty for a new folder.
+
+    `identity`: of the run. `settings`: by the name of each check. A check that the folder does not hold may be added.
+    """
+    if not old:
+        return
+    usual = RunSpec().identity()
+    recorded = {**old["settings"]["identity"], "partners": old.get("partners", 1)}
+    changed = differing({k: recorded.get(k, v) for k, v in usual.items()}, identity)
+    for record in old["checks"]:
+        asked = settings.get(record["name"], {})
+        # A setting that is newer than the folder had its default there.
+        known = {k: record["settings"].get(k, v) for k, v in asked.items()}
+        changed += differing(known, asked)
     if old["data"]["name"] != data:
         changed.append("data")
     if changed:
         raise SpecError(
-            f"the run in this folder was made with another {', '.join(changed)}; only draws, images, methods, "
+            f"the run in this folder was made with another {', '.join(changed)}; only checks, draws, images, methods, "
             "similarities and thresholds may be added or changed; give another --out"
         )
 
@@ -127,7 +169,6 @@ _KEYS: Final[Mapping[str, type | tuple[type, ...]]] = {
     "data": dict,
     "settings": dict,
     "batch_size": int,
-    "init": (str, type(None)),
 }
 
 

@@ -2,75 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
-from salsanity.data.examples import image_id
 from salsanity.methods import Method
-from salsanity.records import CONTROLS, VIEWS, digest
-from salsanity.store.directory import FORMAT_VERSION
-from salsanity.suite.gallery import Gallery
-from salsanity.suite.preparing import BASELINE_POOL, Preparation
+from salsanity.records import CONTROLS, VIEWS, CheckRecord, UnitKey
+from salsanity.store.directory import units_asked
+from salsanity.store.gallery import Gallery
+from salsanity.store.upgrade import FORMAT_VERSION
+from salsanity.suite.preparing import Run
 from salsanity.suite.subject import hardware, versions
 
-
-def method_key(method: Method, ready: Preparation) -> str:
-    """Name a method and its settings, so that the same name with other settings is other work."""
-    facts: list[Any] = [method.name] if hasattr(method, "explainer") else [repr(method)]
-    pool = ready.tools.baselines.pool
-    if getattr(method, "baseline", None) is not None and pool is not None:
-        facts.append(image_id(pool))
-    if ready.tools.spatial is not None and "gradcam" in method.name:
-        facts.append(repr(ready.tools.spatial))
-    return f"{method.name}#{digest(facts)[:12]}"
+MULTIPLIED: Final = "multiplied"
 
 
-def similarity_keys(ready: Preparation) -> tuple[str, ...]:
-    """Name every similarity and its settings."""
-    return tuple(f"{s.name}#{digest(repr(s))[:12]}" for s in ready.tools.similarities)
-
-
-def common_document(
-    ready: Preparation, *, check: str, base: str, units: Mapping[str, Sequence[str]]
-) -> dict[str, Any]:
-    """Return the keys of spec.json that both checks share; `units`: what of the scores folder belongs to the run."""
-    asked, spec, network = ready.asked, ready.asked.spec, ready.tools.network
-    images = [entry.to_json() for entry in ready.entries]
-    names = asked.subject.class_names or asked.source.class_names
+def document_of(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
+    """Return spec.json of a run whose units are `wanted`."""
+    names = [s.name for s in run.tools.similarities]
+    records = [settled.record(names) for settled in run.settled]
+    extra = {k: v for settled in run.settled for k, v in settled.extra.items()}
     return {
         "format_version": FORMAT_VERSION,
-        "check": check,
-        "base": base,
+        "check": records[0].name,
+        "checks": [record.to_json() for record in records],
         "versions": versions(),
-        "hardware": hardware(network.device),
+        "hardware": hardware(run.network.device),
         "model": {
-            "name": asked.subject.name,
-            "fingerprint": network.fingerprint,
-            "parameters": network.parameters,
+            "name": run.subject.name,
+            "fingerprint": run.network.fingerprint,
+            "parameters": run.network.parameters,
         },
-        "data": {"name": asked.source.name, "class_names": list(names) if names else None},
-        "images": images,
-        "methods": [m.name for m in ready.tools.methods if m.name not in CONTROLS],
-        "method_settings": {m.name: _settings(m) for m in ready.tools.methods},
+        "data": {"name": run.source.name, "class_names": list(run.class_names) or None},
+        "images": [entry.to_json() for entry in run.entries],
+        "methods": [m.name for m in run.tools.methods if m.name not in CONTROLS],
+        "method_settings": {m.name: _settings(m) for m in run.tools.methods},
+        MULTIPLIED: [m.name for m in run.tools.methods if getattr(m, MULTIPLIED, False)],
         "controls": list(CONTROLS),
-        "similarities": [s.name for s in ready.tools.similarities],
+        "similarities": names,
         "views": list(VIEWS),
-        "target": spec.target,
-        "seed": spec.seed,
-        "batch_size": ready.speed.batch_size,
-        "gallery": spec.gallery,
-        "settings": {
-            "identity": spec.identity(),
-            "recorded_images": max(images, asked.recorded("recorded_images", []), key=len),
-            "baseline_pool": asked.recorded("baseline_pool", min(BASELINE_POOL, len(images))),
-            "memory_format": ready.speed.memory_format,
-            "spatial_layer": ready.tools.spatial.name if ready.tools.spatial else None,
-            "image_problems": ready.index.problems[:100],
-            "duplicates": ready.index.duplicates,
-            "notes": list(ready.notes),
-            "units": dict(units),
-        },
+        "target": run.spec.target,
+        "seed": run.spec.seed,
+        "partners": run.spec.partners,
+        "until_decided": run.spec.until_decided,
+        "batch_size": run.speed.batch_size,
+        "gallery": run.spec.gallery,
+        "settings": _run_settings(run, wanted),
+        **_for_old_readers(records[0]),
+        **extra,
+    }
+
+
+def _run_settings(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
+    return {
+        "identity": run.spec.identity(),
+        "recorded_images": run.recorded_images,
+        "baseline_pool": run.baseline_pool,
+        "memory_format": run.speed.memory_format,
+        "spatial_layer": run.tools.spatial.name if run.tools.spatial else None,
+        "image_problems": run.index.problems[:100],
+        "duplicates": run.index.duplicates,
+        "notes": list(run.notes),
+        "units": units_asked(wanted),
+    }
+
+
+def _for_old_readers(record: CheckRecord) -> dict[str, Any]:
+    """Keep what readers of format 1 found at the top, of the first check."""
+    lines = {line.name: line for line in record.lines}
+    return {
+        "stages": list(record.stages),
+        "draws": record.draws,
+        "init": record.init,
+        "full": record.lines[0].stage if record.lines else None,
+        "half": lines["half"].stage if "half" in lines else None,
+        "thresholds": {name: line.threshold for name, line in lines.items()},
     }
 
 
@@ -82,16 +87,15 @@ def _settings(method: Method) -> dict[str, Any]:
     return found
 
 
-def gallery_of(ready: Preparation) -> Gallery:
+def gallery_of(run: Run) -> Gallery:
     """Return the gallery of a run: its first images, with their names and classes."""
-    names = ready.asked.subject.class_names or ready.asked.source.class_names or ()
 
     def called(index: int | None) -> str:
         if index is None:
             return ""
+        names = run.class_names
         return names[index] if 0 <= index < len(names) else str(index)
 
-    shown = ready.entries[: ready.asked.spec.gallery]
     facts = {
         e.id: {
             "name": e.name,
@@ -99,12 +103,6 @@ def gallery_of(ready: Preparation) -> Gallery:
             "target_name": called(e.target),
             "label": called(e.label),
         }
-        for e in shown
+        for e in run.shown
     }
-    folder = ready.asked.store.folder / "gallery"
-    return Gallery(folder, facts, {e.id: ready.reader.display(e.id) for e in shown})
-
-
-def with_note(ready: Preparation, *notes: str) -> Preparation:
-    """Return the preparation with more to say."""
-    return replace(ready, notes=(*ready.notes, *notes))
+    return Gallery(run.store.folder / "gallery", facts, run.reader.display)

@@ -1,64 +1,68 @@
-"""Running what is missing and storing it, unit by unit."""
+"""Running what is missing and storing it, unit by unit: one writer, here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, final
 
 from salsanity.errors import StoreError
 from salsanity.executors.serial import Executor, Failure
-from salsanity.models.network import Network
+from salsanity.narrator import Narrator
 from salsanity.records import UnitKey, UnitResult
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
-from salsanity.suite.containing import contained
-from salsanity.suite.gallery import Gallery
-from salsanity.suite.narrator import Narrator
+from salsanity.store.gallery import Gallery
+from salsanity.suite.planning import Costs
+from salsanity.suite.preparing import Run
+from salsanity.units.job import lots_of
 
 
-@dataclass(frozen=True)
-class Work:
-    """Work on a unit, contained against what user code does to `network`; `after` runs before the unit counts as done."""
+@final
+class Progress:
+    """Moves the bar: by what an executor ticks while a unit runs, and by the rest of a unit once it is done."""
 
-    network: Network
-    compute: Callable[[UnitKey], UnitResult]
-    after: Callable[[], None]
-    timeout: float | None = None
+    def __init__(self, costs: Costs, narrator: Narrator) -> None:
+        self.narrator, self.costs = narrator, costs
+        self.ticked = 0.0
 
-    def __call__(self, key: UnitKey) -> UnitResult:
-        """Compute one unit."""
-        with contained(self.network, self.timeout):
-            record = self.compute(key)
-        self.after()
-        return record
+    def tick(self, amount: int) -> None:
+        """Take note of evaluations within a unit."""
+        self.ticked += amount
+        self.narrator.advance(amount)
+
+    def done(self, unit: UnitKey) -> None:
+        """Take note that a unit is done."""
+        self.narrator.advance(max(0.0, self.costs.passes[unit] - self.ticked))
+        self.ticked = 0.0
 
 
 def execute(
-    work: Work,
+    run: Run,
     units: Sequence[UnitKey],
     *,
-    store: DirectoryStore,
+    gallery: Gallery,
     executor: Executor,
     narrator: Narrator,
-    total: float,
 ) -> list[dict[str, Any]]:
-    """Run the units, store each as it is done, and return what failed: digest, draw and reason."""
-    failed = []
-    if units:
-        narrator.begin("Explaining and comparing", total)
+    """Run the units, store each as it is done, and return what failed: digest, check, draw and reason."""
+    failed: list[dict[str, Any]] = []
+    if not units:
+        return failed
+    lots = lots_of(units)
+    progress = Progress(Costs(run, [unit for lot in lots for unit in lot]), narrator)
+    narrator.begin("Explaining and comparing", progress.costs.total)
     try:
-        for unit, found in executor.run(work, units):
+        for unit, found in executor.run(run.job(), lots, tick=progress.tick):
+            progress.done(unit)
             if isinstance(found, Failure) and isinstance(found.error, StoreError):
                 raise found.error  # the disk fails every unit alike
             if isinstance(found, Failure):
-                failed.append({"unit": unit.digest, "draw": unit.draw, "reason": found.words})
-                _log(store, unit, found)
+                failed.append(_entry(unit, found))
+                _log(run.store, unit, found)
             else:
-                store.put(found)
+                _keep(run.store, gallery, found)
     finally:
-        if units:
-            narrator.end()
+        narrator.end()
     return failed
 
 
@@ -68,5 +72,21 @@ def intact_units(store: DirectoryStore, gallery: Gallery) -> list[UnitKey]:
     return [k for k in store.keys() if k.draw > 0 or damaged.isdisjoint(k.images)]  # noqa: SIM118
 
 
+def _keep(store: DirectoryStore, gallery: Gallery, found: UnitResult) -> None:
+    """Write pictures first: a unit whose scores are there counts as done."""
+    gallery.add(found.pictures)
+    store.put(found)
+
+
+def _entry(unit: UnitKey, failure: Failure) -> dict[str, Any]:
+    return {
+        "unit": unit.digest,
+        "check": unit.check,
+        "draw": unit.draw,
+        "reason": failure.words,
+    }
+
+
 def _log(store: DirectoryStore, unit: UnitKey, failure: Failure) -> None:
-    append_log(store.folder, f"unit {unit.digest} (draw {unit.draw})\n{failure.trace}")
+    about = f"unit {unit.digest} ({unit.check}, draw {unit.draw})"
+    append_log(store.folder, f"{about}\n{failure.trace}")

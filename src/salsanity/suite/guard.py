@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import textwrap
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from inspect import signature
 from pathlib import Path
 from typing import Any, Final, final
 
 from salsanity import registry
-from salsanity.checks.images import index_images
-from salsanity.checks.spec import CheckSpec
+from salsanity.checks.named import DEFAULT, lacked_by_all
 from salsanity.errors import UsageError
-from salsanity.records import Outcome
+from salsanity.records import CheckRecord, Outcome
 from salsanity.report import read_run
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import printable
-from salsanity.suite import model_randomization_test
+from salsanity.store.folder import held
+from salsanity.suite import run
+from salsanity.suite.asking import asked
 from salsanity.suite.opening import source_of
-from salsanity.suite.prints import print_of
 from salsanity.suite.result import Result
 from salsanity.suite.subject import device_of, versions
+from salsanity.units.identity import print_of
+from salsanity.units.images import index_images
+from salsanity.units.spec import RunSpec
 
 _COMFORT: Final = frozenset({"executor", "progress", "unit_timeout"})
 """Arguments that change no score, so that what is remembered does not depend on them."""
+
+_NAMED: Final = frozenset(signature(run).parameters) - {"options"}
+"""Arguments of `run` beside the options of runs and checks."""
 
 _LAST: Final = "report.html"
 """What a run writes last: where it lies, everything does."""
@@ -38,34 +45,53 @@ ALLOWED: Final = (Outcome.PASS,)
 @final
 @dataclass(frozen=True)
 class Question:
-    """What a test asks: `explainers` on `images` of `model`, with keyword arguments of `model_randomization_test`."""
+    """What a test asks: `explainers` on `images` of `model` by `checks`, with keyword arguments of `salsanity.run`.
+
+    `usual`: options of runs that give way to `options`, and are left out where no check has them.
+    """
 
     model: Any
     images: Any
     explainers: Sequence[Any]
     options: Mapping[str, Any]
+    checks: Sequence[Any] = (DEFAULT,)
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what the fixture decides itself."""
-        for name in sorted({"out", "methods"} & set(self.options)):
+        for name in sorted({"out", "methods", "check"} & set(self.options)):
             raise UsageError(
-                f"salsanity_check expected no argument {name!r}: explainers come third, and runs go to salsanity_out"
+                f"salsanity_check expected no argument {name!r}: explainers come third, checks are named by "
+                "checks=[...], and runs go to salsanity_out"
             )
+
+    @cached_property
+    def asked(self) -> tuple[tuple[Any, ...], RunSpec]:
+        """The checks and the run's options."""
+        options = {k: v for k, v in self.options.items() if k not in _NAMED}
+        return asked(self.checks, options, usual=self.usual)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Return the keyword arguments of `salsanity.run`."""
+        lacked = lacked_by_all(self.asked[0])
+        return {**{k: v for k, v in self.usual.items() if k not in lacked}, **self.options}
 
     @property
     def digest(self) -> str:
-        """Digest everything that the answer depends on: weights, pixels, labels, explainers, options, code and versions."""
-        fields = CheckSpec.__dataclass_fields__
-        spec = CheckSpec.from_mapping({k: v for k, v in self.options.items() if k in fields})
+        """Digest all that the answer depends on: weights, pixels, labels, explainers, checks, options, code and versions."""
+        checks, spec = self.asked
+        options = {k: v for k, v in asdict(spec).items() if k not in _COMFORT}
+        others = {k: v for k, v in self.options.items() if k in _NAMED - _COMFORT}
+        explainers = [registry.method(explainer) for explainer in self.explainers]
+        about = (self._shown(spec), explainers, checks, options, others)
+        return print_of(self.model, *about, device_of(spec.device).type, versions())
+
+    def _shown(self, spec: RunSpec) -> list[list[Any]]:
         source = source_of(self.images)
         names = getattr(source, "names", None)
         chosen = index_images(source, seed=spec.seed, limit=spec.max_images, names=names)
-        shown = [[e.id, e.name, e.label, e.index] for e in chosen.entries]
-        asked = {k: v for k, v in sorted(self.options.items()) if k not in _COMFORT}
-        explainers = [registry.method(explainer) for explainer in self.explainers]
-        return print_of(
-            self.model, shown, explainers, asked, device_of(spec.device).type, versions()
-        )
+        return [[e.id, e.name, e.label, e.index] for e in chosen.entries]
 
 
 def answered(question: Question, *, where: Path, title: str, fresh: bool = False) -> Result:
@@ -81,12 +107,13 @@ def answered(question: Question, *, where: Path, title: str, fresh: bool = False
         remembered = Result(folder)
         if (folder / _LAST).exists() and not remembered.gates.get("failed_units"):
             return remembered
-        return model_randomization_test(
+        return run(
+            list(question.checks),
             question.model,
             question.images,
             methods=list(question.explainers),
             out=folder,
-            **question.options,
+            **question.arguments,
         )
 
 
@@ -105,24 +132,39 @@ def allowed(names: Collection[str]) -> frozenset[Outcome]:
 
 def complaint(result: Result, *, let_through: Collection[Outcome] = ALLOWED) -> str | None:
     """Return why a test must fail: the verdict table, 80 columns wide, and the report's path; None where it passes."""
-    found = {str(row.method): Outcome(str(row.outcome)) for row in result.headlines.itertuples()}
-    bad = {name: outcome for name, outcome in found.items() if outcome not in let_through}
+    run = read_run(result.folder)
+    bad = [
+        f"salsanity: {printable(method)} {_said(headline.outcome, part.record, len(run.parts) > 1)}"
+        for part in run.parts
+        if part.record.test != MEASURED
+        for method, headline in part.headlines.items()
+        if method in part.methods and headline.outcome not in let_through
+    ]
     if result.trusted and not bad:
         return None
     lines = (
         [] if result.trusted else ["salsanity: this run cannot be trusted, so nothing was shown"]
     )
-    lines += [f"salsanity: {printable(method)} {_SAYS[outcome]}" for method, outcome in bad.items()]
     report = (result.folder / "report.html").resolve()
-    lines = [textwrap.fill(line, 80) for line in lines]
-    return "\n".join([*lines, "", plain_table(read_run(result.folder)), "", f"Report: {report}"])
+    lines = [textwrap.fill(line, 80) for line in [*lines, *bad]]
+    return "\n".join([*lines, "", plain_table(run), "", f"Report: {report}"])
 
 
-_SAYS: Final = {
-    Outcome.FAIL: "FAILed: its maps hardly depend on what the network learned",
-    Outcome.INCONCLUSIVE: "is INCONCLUSIVE, so nothing was shown: raise draws or max_images, or allow it",
-    Outcome.UNINFORMATIVE: "is UNINFORMATIVE, so nothing was shown: ask with other images, or allow it",
+MEASURED: Final = "statistic"
+"""Checks of this kind measure, and no verdict hangs on them (`CheckRecord.test`)."""
+
+_UNDECIDED: Final = {
+    Outcome.INCONCLUSIVE: "raise draws or max_images, or allow it",
+    Outcome.UNINFORMATIVE: "ask with other images, or allow it",
 }
+
+
+def _said(outcome: Outcome, record: CheckRecord, is_one_of_several: bool) -> str:
+    """Say what a headline means to a test, in the words of its check."""
+    if outcome is Outcome.FAIL:
+        return f"FAILed: {printable(record.words.caught)}"
+    where = f" in {printable(record.name)}" if is_one_of_several else ""
+    return f"is {outcome}{where}, so nothing was shown: {_UNDECIDED[outcome]}"
 
 
 @contextmanager
@@ -131,6 +173,8 @@ def _alone(folder: Path) -> Iterator[None]:
     if not folder.parent.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
         (folder.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-    with (folder.parent / f".{folder.name}.lock").open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    lock = held(folder.parent / f".{folder.name}.lock")
+    try:
         yield
+    finally:
+        lock.release()

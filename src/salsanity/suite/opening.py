@@ -7,7 +7,7 @@ from typing import Any
 
 from salsanity.data.examples import ImageSource
 from salsanity.data.tensors import as_source
-from salsanity.suite.narrator import Narrator, Silent
+from salsanity.narrator import Narrator, Silent
 
 
 def source_of(images: Any) -> ImageSource:

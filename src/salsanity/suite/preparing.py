@@ -1,110 +1,242 @@
-"""Before the long part: images, targets, methods that the network admits, and the speed of a pass."""
+"""Before the long part: images, targets, methods that the network admits, the speed of a pass, and checks on their network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor
 
-from salsanity.checks.images import ChunkReader, ImageEntry, ImageIndex, index_images
-from salsanity.checks.intervention import Instruments
-from salsanity.checks.prepare import (
-    admitted,
-    comparison_seconds,
-    find_spatial_layer,
-    logits_of,
-    shared_cost,
-)
-from salsanity.checks.spec import CheckSpec
-from salsanity.checks.speed import Ahead, Speed, measured_speed, precision_error
+from salsanity.checks.frame import Ground, Settled
+from salsanity.checks.named import settled
 from salsanity.data.examples import ImageSource
-from salsanity.errors import DataError, MethodError, UsageError
-from salsanity.methods import Baselines, Method
+from salsanity.errors import DataError, MethodError, ModelError, UsageError
+from salsanity.methods import Method
 from salsanity.models.network import Network
+from salsanity.models.steadiness import steadiness
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.suite.asking import CPU_EFFORT
 from salsanity.suite.subject import Subject
+from salsanity.units.admit import (
+    Admitted,
+    admitted,
+    comparison_seconds,
+    logits_of,
+    shared_cost,
+)
+from salsanity.units.identity import Prints
+from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
+from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
+from salsanity.units.spec import RunSpec
+from salsanity.units.speed import Ahead, Speed, measured_speed, precision_error
+from salsanity.units.tools import Instruments
+from salsanity.units.work import Worker
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
 BASELINE_POOL: Final = 64
 """Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
 
 
-@dataclass(frozen=True)
+@final
+@dataclass(frozen=True, eq=False)
 class Asked:
-    """What a run is about: a network, images, methods and similarities, and the folder's spec.json (or {})."""
+    """What a run is about: checks, a network, images, methods and similarities, and the folder's spec.json (or {}).
 
+    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position
+    in the source, in place of the source's own.
+    """
+
+    checks: tuple[Any, ...]
     subject: Subject
     source: ImageSource
     network: Network
     methods: tuple[Method, ...]
     similarities: tuple[Similarity[Any], ...]
-    spec: CheckSpec
+    spec: RunSpec
     store: DirectoryStore
     old: dict[str, Any]
+    prints: Prints
     is_explicit: bool
-    """Whether the user named the methods: a named one that is not defined is an error."""
+    labels: Sequence[int] | None = None
+    optional: frozenset[str] = frozenset()
 
     def recorded(self, name: str, default: Any = None) -> Any:
         """Return a setting of the run in the folder."""
         return self.old.get("settings", {}).get(name, default)
 
+    def recorded_check(self, name: str) -> dict[str, Any]:
+        """Return what spec.json says of a check, or {}."""
+        found = (record for record in self.old.get("checks", ()) if record["name"] == name)
+        return dict(next(found, {}))
 
-@dataclass(frozen=True)
-class Preparation:
-    """Everything that both checks know before the long part."""
 
-    asked: Asked
+@final
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A prepared run: everything that is known before the long part."""
+
+    subject: Subject
+    source: ImageSource
+    spec: RunSpec
+    store: DirectoryStore
+    prints: Prints
+    settled: tuple[Settled, ...]
     entries: tuple[ImageEntry, ...]
     index: ImageIndex
     tools: Instruments
+    ground: Ground
     reader: ChunkReader
     accuracy: dict[str, Any] | None
     speed: Speed
     notes: tuple[str, ...]
+    recorded_images: list[dict[str, Any]]
+    baseline_pool: int
+
+    @property
+    def network(self) -> Network:
+        """The project's own copy of the network."""
+        return self.tools.network
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the images in the order of the run."""
         return tuple(entry.id for entry in self.entries)
 
+    @property
+    def shown(self) -> tuple[ImageEntry, ...]:
+        """The images whose maps are kept for the figures."""
+        return self.entries[: self.spec.gallery]
 
-def prepare_run(asked: Asked, *, states: int, labels: Sequence[int] | None = None) -> Preparation:
-    """Read the images once, aim, try every method, and measure the speed.
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by index, where they are known."""
+        return tuple(self.subject.class_names or self.source.class_names or ())
 
-    `states`: of the network, in which every image will be explained; measuring the speed takes a small part of that.
-    `labels`: by position in the source, in place of the source's own.
-    """
-    index = _indexed(asked, labels)
+    def job(self) -> Job:
+        """Return what any process needs to do the units of this run."""
+        checks = {s.check.name: s.check for s in self.settled}
+        shown = frozenset(entry.id for entry in self.shown)
+        worker = Worker(self.tools, checks, self.ground, self.reader, shown)
+        return Job(
+            self.subject.classifier(),
+            self.subject.name,
+            self.network.fingerprint,
+            self.subject.make_model,
+            self.source,
+            self.spec,
+            checks,
+            self.tools.methods,
+            self.tools.similarities,
+            self.entries,
+            self.speed,
+            self.baseline_pool,
+            str(self.network.device),
+            shown,
+            largest_batch=self.network.largest_batch,
+            here=Opened(self.network, worker, self.spec.unit_timeout),
+        )
+
+
+def prepare_run(asked: Asked) -> Run:
+    """Read the images once, aim, try every method, settle the checks, and measure the speed."""
+    index = _indexed(asked)
+    asked, steady = _steady(asked, index)
     entries, accuracy = _aimed(asked, index)
-    network = asked.network
-    reader = ChunkReader(asked.source, {e.id: e for e in entries}, network.device)
+    reader = ChunkReader(asked.source, {e.id: e for e in entries}, asked.network.device)
     ids = tuple(entry.id for entry in entries)
-    some = reader.read(ids[:4])
-    targets = torch.tensor([max(0, e.target) for e in entries[:4]], device=network.device)
-    tools = _instruments(asked, reader, ids)
+    pool_size = asked.recorded("baseline_pool", min(BASELINE_POOL, len(ids)))
+    pool = reader.read(ids[:pool_size])
+    some = pool[:4]
+    targets = torch.tensor([max(0, e.target) for e in entries[:4]], device=some.device)
+    tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
     for similarity in asked.similarities:
         comparison_seconds(some[:1], [similarity])  # a wrong shape is an error now, not later
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    each = len(ids) * shared_cost(tools, allowed.methods, some[:1], targets[:1], ids[:1])
-    speed = _speed(asked, some, targets, Ahead(states * each, each))
-    tools = replace(
-        tools,
-        methods=allowed.methods,
-        batch_size=speed.batch_size,
-        memory_format=speed.memory_format,
-        replay=asked.spec.replay,
-        precision=asked.spec.precision,
+    ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
+    checks, left_out = _settled(asked, ground)
+    speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
+    images = [entry.to_json() for entry in entries]
+    return Run(
+        asked.subject,
+        asked.source,
+        asked.spec,
+        asked.store,
+        asked.prints,
+        checks,
+        entries,
+        index,
+        at_speed(tools, speed, allowed.methods),
+        ground,
+        reader,
+        accuracy,
+        speed,
+        (
+            *asked.network.notes,
+            *steady,
+            *_notes(asked, index, allowed, some, targets),
+            *left_out,
+            *_told(checks),
+        ),
+        max(images, asked.recorded("recorded_images", []), key=len),
+        pool_size,
     )
-    rough = _roughness(asked, some, targets)
-    notes = (*rough, *_notes(asked, index, allowed.refused), *allowed.notes)
-    return Preparation(asked, entries, index, tools, reader, accuracy, speed, notes)
+
+
+def _steady(asked: Asked, index: ImageIndex) -> tuple[Asked, tuple[str, ...]]:
+    """Refuse a network whose logits are not the image's own; explain images one by one where batches would mix them.
+
+    Returns what is asked, with the largest batch in the network, and what is to be told of it.
+    """
+    some = [asked.source[entry.index].x for entry in index.entries[:4]]
+    found = steadiness(asked.network, torch.stack(some))
+    why_not = found.refusal or (found.note if found.random else None)
+    if why_not is not None:
+        raise ModelError(
+            f"expected a network that gives an image the same logits whenever it is asked, got another: {why_not}"
+        )
+    told = () if found.note is None else (found.note,)
+    network = replace(asked.network, largest_batch=found.largest_batch)
+    return replace(asked, network=network), told
+
+
+def _told(checks: Sequence[Settled]) -> tuple[str, ...]:
+    """Return what the checks say, each sentence once."""
+    return tuple(dict.fromkeys(note for check in checks for note in check.notes))
+
+
+def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[str, ...]]:
+    """Return the checks on their network, and what is to be said of optional ones that are not defined for it."""
+    found: list[Settled] = []
+    notes: list[str] = []
+    for check in asked.checks:
+        try:
+            found.append(settled(check, replace(ground, recorded=asked.recorded_check(check.name))))
+        except UsageError as error:
+            if check.name not in asked.optional:
+                raise
+            notes.append(f"Left out the check {check.name}: {error}")
+    return tuple(found), tuple(notes)
+
+
+def _ahead(
+    tools: Instruments,
+    allowed: Admitted,
+    checks: Sequence[Settled],
+    ids: Sequence[str],
+    some: Tensor,
+    targets: Tensor,
+) -> Ahead:
+    """Say what the run will do, of which measuring the speed takes a small part."""
+    each = len(ids) * shared_cost(tools, allowed.methods, some[:1], targets[:1], ids[:1])
+    states = sum(
+        len(c.check.asked_stages(d, is_shown=False)) for c in checks for d in range(c.check.draws)
+    )
+    return Ahead((1 + states) * each, each)
 
 
 def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:
@@ -112,12 +244,13 @@ def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:
     noted = [record.notes for record in asked.store.records()]  # where spec.json was lost
     sizes = [notes.get("batch_size") or 0 for notes in noted]
     formats = [notes.get("memory_format") for notes in noted]
-    asked_format = asked.spec.memory_format
+    asked_format: Any = asked.spec.memory_format
     return measured_speed(
         asked.network,
         x,
         targets,
-        batch_size=asked.old.get("batch_size")
+        batch_size=asked.network.largest_batch
+        or asked.old.get("batch_size")
         or asked.spec.batch_size
         or max(sizes, default=0)
         or None,
@@ -144,8 +277,8 @@ def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
     )
 
 
-def _indexed(asked: Asked, labels: Sequence[int] | None) -> ImageIndex:
-    recorded = asked.recorded("recorded_images", [])
+def _indexed(asked: Asked) -> ImageIndex:
+    recorded, labels = asked.recorded("recorded_images", []), asked.labels
     index = index_images(
         asked.source,
         seed=asked.spec.seed,
@@ -160,16 +293,6 @@ def _indexed(asked: Asked, labels: Sequence[int] | None) -> ImageIndex:
             )
         index.entries = [replace(e, label=int(labels[e.index])) for e in index.entries]
     return index
-
-
-def _instruments(asked: Asked, reader: ChunkReader, ids: Sequence[str]) -> Instruments:
-    spec, network = asked.spec, asked.network
-    pool = reader.read(ids[: asked.recorded("baseline_pool", BASELINE_POOL)])
-    spatial, why_not = find_spatial_layer(network, spec.layer)
-    baselines = Baselines(spec.seed, pool)
-    return Instruments(
-        network, asked.methods, asked.similarities, spec.seed, 1, baselines, spatial, why_not
-    )
 
 
 def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
@@ -205,8 +328,11 @@ def _target(entry: ImageEntry, predicted: int, target: str, classes: int) -> int
     return label
 
 
-def _notes(asked: Asked, index: ImageIndex, refused: dict[str, str]) -> tuple[str, ...]:
-    notes = [f"Left out {name}: {why}" for name, why in refused.items()]
+def _notes(
+    asked: Asked, index: ImageIndex, allowed: Admitted, some: Tensor, targets: Tensor
+) -> tuple[str, ...]:
+    notes = [*_roughness(asked, some, targets)]
+    notes += [f"Left out {name}: {why}" for name, why in allowed.refused.items()]
     if index.problems:
         notes.append(
             f"{len(index.problems)} image(s) could not be used; the first: {index.problems[0]}"
@@ -218,4 +344,4 @@ def _notes(asked: Asked, index: ImageIndex, refused: dict[str, str]) -> tuple[st
             f"On a CPU, noisy and path methods use {CPU_EFFORT} samples and steps (the paper: 50); change it with "
             "--samples and --steps."
         )
-    return tuple(notes)
+    return (*notes, *allowed.notes)

@@ -1,4 +1,4 @@
-"""`--until-decided`: images and draws come in growing rounds; a method leaves the run once its verdict is settled."""
+"""`--until-decided`: images and draws come in growing rounds; a method leaves a check once its verdict is settled."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, final
 
-from salsanity.checks.health import pooled
-from salsanity.records import UnitKey
+from salsanity.narrator import Narrator
+from salsanity.records import CheckRecord, UnitKey
 from salsanity.store.directory import DirectoryStore, all_scores
-from salsanity.suite.judging import gates_of, rules_of
-from salsanity.suite.narrator import Narrator
-from salsanity.verdicts.sequential import Look, plan_looks, settled_at
+from salsanity.suite.judging import Facts, checks_of, gates_of
+from salsanity.units.health import pooled
+from salsanity.verdicts import Look, plan_looks, settled_at
 
-GROUPS_PER_CHUNK = 1
-"""Rounds end with a group of images, so units hold one."""
+Settled = Mapping[str, Mapping[str, int]]
+"""By check: the look at which each method was settled."""
 
 
 @final
@@ -23,23 +23,18 @@ class Rounds:
     """The rounds of a run: what each adds, and who has left before it."""
 
     wanted: tuple[UnitKey, ...]
-    looks: tuple[Look, ...]
     ids: tuple[str, ...]
     document: Mapping[str, Any]
-    accuracy: Mapping[str, Any] | None
+    facts: Facts
 
-    @classmethod
-    def of(
-        cls,
-        wanted: Sequence[UnitKey],
-        ids: Sequence[str],
-        document: Mapping[str, Any],
-        accuracy: Mapping[str, Any] | None,
-    ) -> Rounds:
-        """Plan the rounds of a run of `document` that ends with all of `wanted` at the latest."""
-        return cls(
-            tuple(wanted), plan_looks(len(ids), document["draws"]), tuple(ids), document, accuracy
-        )
+    @property
+    def records(self) -> list[CheckRecord]:
+        """The checks of the run."""
+        return checks_of(self.document)
+
+    def looks(self, record: CheckRecord) -> tuple[Look, ...]:
+        """Return the looks of a check, which end with everything."""
+        return plan_looks(len(self.ids), record.draws)
 
     def run(
         self,
@@ -47,44 +42,65 @@ class Rounds:
         compute: Callable[[Sequence[UnitKey]], list[dict[str, Any]]],
         narrator: Narrator,
     ) -> list[dict[str, Any]]:
-        """Compute round after round until every method has left; return what failed."""
+        """Compute round after round until every method has left every check; return what failed."""
         failed: list[dict[str, Any]] = []
-        for number, look in enumerate(self.looks, 1):
-            settled = self.settled(store, number - 1)
-            open_methods = [m for m in self.document["methods"] if m not in settled]
-            if not open_methods:
+        rounds = max(len(self.looks(record)) for record in self.records)
+        for number in range(rounds):
+            settled = self.settled(store, number)
+            open_methods = self._open(settled)
+            if not any(open_methods.values()):
                 break
-            narrator.say(
-                f"Round {number} of {len(self.looks)}: {look.images} images, {look.draws} draws; "
-                f"open: {', '.join(open_methods)}."
-            )
-            failed = compute(self.units(look, settled))
+            narrator.say(self._told(number, rounds, open_methods))
+            failed = compute(self.units(number, settled))
         return failed
 
-    def settled(self, store: DirectoryStore, looked: int) -> dict[str, int]:
-        """Return the look at which each method was settled, after so many looks."""
+    def settled(self, store: DirectoryStore, looked: int) -> dict[str, dict[str, int]]:
+        """Return, by check, the look at which each method was settled, after so many looks."""
         if not looked:
-            return {}
+            return {record.name: {} for record in self.records}
         records = store.records_of(self.document)
         health = pooled(entry for record in records for entry in record.notes.get("health", ()))
-        return settled_at(
-            all_scores(records),
-            methods=self.document["methods"],
-            controls=self.document["controls"],
-            images=self.ids,
-            looks=self.looks,
-            looked=looked,
-            rules=rules_of(self.document),
-            gates=gates_of(self.document, self.accuracy, health),
-        )
-
-    def units(self, look: Look, settled: Mapping[str, int]) -> list[UnitKey]:
-        """Return the units of a look without the methods that have left."""
-        seen = set(self.ids[: look.images])
-        return [
-            replace(
-                key, methods=tuple(m for m in key.methods if m.partition("#")[0] not in settled)
+        scores = all_scores(records)
+        return {
+            record.name: settled_at(
+                scores[scores["check"] == record.name],
+                record,
+                methods=self.document["methods"],
+                controls=self.document["controls"],
+                images=self.ids,
+                looks=self.looks(record),
+                looked=looked,
+                gates=gates_of(record, self.facts, health),
             )
-            for key in self.wanted
-            if key.draw < look.draws and seen.issuperset(key.images)
-        ]
+            for record in self.records
+        }
+
+    def units(self, number: int, settled: Settled) -> list[UnitKey]:
+        """Return the units of a round without the methods that have left; a check with fewer looks ends with its last."""
+        looks = {record.name: self.looks(record) for record in self.records}
+        found = []
+        for key in self.wanted:
+            look = looks[key.check][min(number, len(looks[key.check]) - 1)]
+            seen = set(self.ids[: look.images])
+            if key.draw < look.draws and seen.issuperset(key.images):
+                gone = settled[key.check]
+                left = tuple(m for m in key.methods if m.partition("#")[0] not in gone)
+                found.append(replace(key, methods=left))
+        return found
+
+    def _open(self, settled: Settled) -> dict[str, list[str]]:
+        methods = self.document["methods"]
+        return {name: [m for m in methods if m not in gone] for name, gone in settled.items()}
+
+    def _told(self, number: int, rounds: int, open_methods: Mapping[str, Sequence[str]]) -> str:
+        first = self.looks(self.records[0])
+        look = first[min(number, len(first) - 1)]
+        told = [", ".join(names) for names in open_methods.values() if names]
+        if len(open_methods) > 1:
+            told = [
+                f"{check}: {', '.join(names)}" for check, names in open_methods.items() if names
+            ]
+        return (
+            f"Round {number + 1} of {rounds}: {look.images} images, {look.draws} draws; "
+            f"open: {'; '.join(told)}."
+        )

@@ -13,17 +13,23 @@ from typing import Any
 import torch
 from torch import nn
 
-from salsanity.errors import SpecError
+from salsanity.errors import SpecError, UsageError
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained network. `make_model` builds a fresh one, for the initialiser `fresh`."""
+    """A trained network; None where a check is yet to bring it. `make_model` builds a fresh one, for the initialiser `fresh`."""
 
-    model: nn.Module
+    model: nn.Module | None
     name: str
     make_model: Callable[[], nn.Module] | None = None
     class_names: tuple[str, ...] | None = None
+
+    def classifier(self) -> nn.Module:
+        """Return the network; `UsageError` where there is none."""
+        if self.model is None:
+            raise UsageError(f"expected a trained network, got only a builder of {self.name}")
+        return self.model
 
 
 def device_of(name: str) -> torch.device:

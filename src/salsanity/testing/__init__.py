@@ -1,4 +1,4 @@
-"""Contracts that a third party's method, similarity, draw or executor can be tested against.
+"""Contracts that a third party's check, method, similarity, draw or executor can be tested against.
 
 Inherit one in a test module and say what is on trial; pytest collects the tests that come with it::
 
@@ -12,9 +12,16 @@ Inherit one in a test module and say what is on trial; pytest collects the tests
 Nothing here is collected by itself: the names do not begin with `Test`. See docs/plugins.md.
 """
 
+from salsanity.testing.checks import CheckContract
 from salsanity.testing.draws import DrawContract
 from salsanity.testing.executors import ExecutorContract
 from salsanity.testing.methods import MethodContract
 from salsanity.testing.similarities import SimilarityContract
 
-__all__ = ["DrawContract", "ExecutorContract", "MethodContract", "SimilarityContract"]
+__all__ = [
+    "CheckContract",
+    "DrawContract",
+    "ExecutorContract",
+    "MethodContract",
+    "SimilarityContract",
+]

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from salsanity import registry
-from salsanity.checks.intervention import CHANGED_STREAM, REFERENCE_STREAM, Instruments
-from salsanity.checks.prepare import find_spatial_layer
+from salsanity.checks.frame import CHANGED_STREAM, REFERENCE_STREAM
 from salsanity.data.examples import image_id
 from salsanity.methods import Baselines, Maps, Method
 from salsanity.models.network import Network, prepare
@@ -22,6 +21,8 @@ from salsanity.passes.run import Batch, run
 from salsanity.passes.schedule import Demand, State
 from salsanity.testing.networks import small_network, some_images
 from salsanity.testing.traces import Traces, random_state
+from salsanity.units.admit import find_spatial_layer
+from salsanity.units.tools import Instruments
 
 Answer = Callable[[Pass | Foreign], PassResult]
 

@@ -61,14 +61,25 @@ def accuracy(model: nn.Module, data: LabelledImages, *, batch_size: int | None =
     """Return the share of images whose label has the largest logit; the model's modes are kept."""
     device = next((p.device for p in model.parameters()), data.images.device)
     correct = torch.zeros((), dtype=torch.int64, device=device)
-    size = batch_size or _batch_size(data)
+    sizes = batch_sizes(len(data), batch_size or _batch_size(data))
+    batches = zip(torch.split(data.images, sizes), torch.split(data.labels, sizes), strict=True)
     with evaluating(model), torch.no_grad():
-        for start in range(0, len(data), size):
-            rows = slice(start, start + size)
-            correct += count_correct(
-                logits_in(model(data.images[rows].to(device))), data.labels[rows].to(device)
-            )
+        for images, labels in batches:
+            logits = logits_in(model(images.to(device)))
+            check_classes(data, logits.shape[1])
+            correct += count_correct(logits, labels.to(device))
     return int(correct) / len(data)
+
+
+def batch_sizes(count: int, size: int) -> list[int]:
+    """Divide `count` images into batches of `size`; a single one that is left joins the last batch.
+
+    Batch norms cannot train on one image, and networks that `squeeze` take it for none.
+    """
+    sizes = [min(size, count - start) for start in range(0, count, size)]
+    if size > 1 and len(sizes) > 1 and sizes[-1] == 1:
+        sizes[-2:] = [size + 1]
+    return sizes
 
 
 def _batch_size(data: LabelledImages) -> int:
@@ -96,18 +107,34 @@ def check_outputs(model: nn.Module, data: LabelledImages) -> None:
     """Raise `ModelError` or `DataError` if the network cannot take these images or these labels."""
     with evaluating(model), torch.no_grad():
         logits = _tried(model, data.images[:2])
+    check_classes(data, logits.shape[1])
+
+
+def check_classes(data: LabelledImages, classes: int) -> None:
+    """Raise `DataError` where a label is no class of a network of so many."""
     low, high = int(data.labels.min()), int(data.labels.max())
-    if low < 0 or high >= logits.shape[1]:
+    if low < 0 or high >= classes:
         raise DataError(
-            f"expected labels from 0 to {logits.shape[1] - 1}, as the network has "
-            f"{logits.shape[1]} outputs, got {low} to {high}"
+            f"expected labels from 0 to {classes - 1}, as the network has "
+            f"{classes} outputs, got {low} to {high}"
         )
+
+
+def built(make_model: Callable[[], object], device: torch.device) -> nn.Module:
+    """Build a network and put it on a device, also where its `to` returns nothing."""
+    model = make_model()
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"expected a function that returns a torch.nn.Module, got {type(model).__name__} from it; return the network itself"
+        )
+    moved: object = model.to(device)
+    return moved if isinstance(moved, nn.Module) else model
 
 
 def _tried(model: Callable[[Tensor], Any], images: Tensor) -> Tensor:
     try:
         return logits_in(model(images))
-    except RuntimeError as error:
+    except (RuntimeError, ValueError, TypeError, AttributeError, LookupError) as error:
         raise ModelError(
             f"the network cannot take images of shape {tuple(images.shape[1:])}: {error}"
         ) from error

@@ -28,6 +28,8 @@ from salsanity.training.checkpoint import Epoch, load_checkpoint, restore, save_
 from salsanity.training.evaluate import (
     LabelledImages,
     accuracy,
+    batch_sizes,
+    built,
     check_outputs,
     count_correct,
 )
@@ -116,7 +118,8 @@ def train(
     measured = epochs[-1].accuracy
     reached = accuracy(run.model, run.data) if measured is None else measured
     _check_reached(reached, run, len(epochs))
-    return Trained(run.model.eval(), seed, reached, epochs, time.perf_counter() - started)
+    run.model.eval()
+    return Trained(run.model, seed, reached, epochs, time.perf_counter() - started)
 
 
 @contextmanager
@@ -170,10 +173,12 @@ def _start(
     report: Report | None,
 ) -> _Run:
     with seeded(seed_for(seed, "init"), device):
-        model = make_model().to(device).requires_grad_(True)
+        model = built(make_model, device)
+    for parameter in model.parameters():
+        parameter.requires_grad_(True)
     placed = data.to(device)
     check_outputs(model, placed)
-    steps = math.ceil(len(data) / settings.batch_size)
+    steps = len(batch_sizes(len(data), settings.batch_size))
     clock = _Clock(report, settings.epochs, steps)
     return _Run(model, _optimiser(model, settings, device), placed, settings, seed, device, clock)
 
@@ -211,7 +216,8 @@ def _steps(run: _Run, number: int) -> tuple[float, float]:
     loss_sum = torch.zeros((), dtype=torch.float64, device=run.device)
     correct = torch.zeros((), dtype=torch.int64, device=run.device)
     seen = 0
-    for step, rows in enumerate(torch.split(order, run.settings.batch_size), start=1):
+    sizes = batch_sizes(len(run.data), run.settings.batch_size)
+    for step, rows in enumerate(torch.split(order, sizes), start=1):
         loss, right = _step(run, run.data.images[rows], run.data.labels[rows])
         loss_sum += loss * len(rows)
         correct += right
@@ -223,12 +229,21 @@ def _steps(run: _Run, number: int) -> tuple[float, float]:
 
 def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     run.optimiser.zero_grad(set_to_none=True)
-    with _precision(run):
-        logits = logits_in(run.model(images))
+    logits = _logits(run, images)
     loss = cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
     run.optimiser.step()
     return loss.detach(), count_correct(logits.detach(), labels)
+
+
+def _logits(run: _Run, images: Tensor) -> Tensor:
+    try:
+        with _precision(run):
+            return logits_in(run.model(images))
+    except ValueError as error:  # of a batch norm, most often
+        raise ModelError(
+            f"the network cannot train on a batch of {len(images)} images: {error}; give more images, or another batch size"
+        ) from error
 
 
 def _precision(run: _Run) -> AbstractContextManager[object]:

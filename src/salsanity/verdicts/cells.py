@@ -46,11 +46,18 @@ class Answer:
     caveat: str = ""
     draw: tuple[str, str] = ("draw", "draws")
     says: Callable[[str, Answer], str] = words.retains
+    is_fixed: bool = False
+    """Whether one column is all that there is, and no sample."""
 
     @property
     def interval(self) -> Interval:
         """The interval of R."""
-        return self.retained.interval
+        return self.retained.alone if self.is_fixed else self.retained.interval
+
+    @property
+    def least_draws(self) -> int:
+        """Columns that a verdict needs."""
+        return 1 if self.is_fixed else LEAST_DRAWS
 
     @property
     def testable(self) -> bool:
@@ -107,7 +114,7 @@ class Answer:
     @property
     def _usable(self) -> bool:
         r = self.retained
-        return self.gate is None and r.n_images >= LEAST_IMAGES and r.n_draws >= LEAST_DRAWS
+        return self.gate is None and r.n_images >= LEAST_IMAGES and r.n_draws >= self.least_draws
 
     def _p(self, is_above: bool) -> float:
         at = self.line.threshold
@@ -202,7 +209,7 @@ def _cannot_tell(cell: Cell, answer: Answer, family: Family) -> str:
     if family.same:
         return words.same_for_every_image(cell.name, answer)
     r = answer.retained
-    is_one_draw = r.planned[1] < LEAST_DRAWS and not math.isnan(r.R)
+    is_one_draw = r.planned[1] < answer.least_draws and not math.isnan(r.R)
     if answer.passable or is_one_draw:  # which the weighing says
         return ""
     return words.uninformative(cell.name, answer)
@@ -216,8 +223,8 @@ def _planned_images(cell: Cell) -> int:
 def _weighed(cell: Cell, family: Family) -> Decision:
     """Decide a cell whose answers could all be given and of which none failed."""
     worst = max(cell.answers, key=lambda answer: answer.excess)
-    if (draws := min(a.retained.n_draws for a in cell.answers)) < LEAST_DRAWS:
-        reason = words.too_few_draws(draws, LEAST_DRAWS, worst.draw)
+    if (draws := min(a.retained.n_draws for a in cell.answers)) < worst.least_draws:
+        reason = words.too_few_draws(draws, worst.least_draws, worst.draw)
         return Decision(cell, Outcome.INCONCLUSIVE, reason, worst)
     if all(answer.p_pass < family.alpha for answer in cell.answers):
         return Decision(cell, Outcome.PASS, worst.says(cell.name, worst), worst)

@@ -107,6 +107,15 @@ def interval_of(z: FloatArray, spread: Spread | None = None) -> Interval:
     return Interval(float(filled.mean()), spread.variance, spread.df)
 
 
+def interval_over_images(cells: FloatArray) -> Interval:
+    """Return the interval of the mean of one column (N,): images are a sample, the column is all that there is."""
+    if cells.size < 2:
+        return Interval(float(cells.mean()) if cells.size else math.nan, math.nan, math.nan)
+    if np.ptp(cells) <= ROUNDING:
+        return Interval(float(cells[0]), 0.0, math.inf)
+    return Interval(float(cells.mean()), float(cells.var(ddof=1)) / cells.size, cells.size - 1)
+
+
 def spread_of(z: FloatArray) -> Spread | None:
     """Return how the mean of `z` (N, D; NaN where a cell is a hole) varies; None with one image or one draw."""
     used = np.isfinite(z)

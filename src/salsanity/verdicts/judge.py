@@ -31,7 +31,9 @@ class Writer:
         if top is None:
             silent = Outcome.UNINFORMATIVE
             return [Verdict(record.name, method, None, None, silent, NO_SCORES, init=record.init)]
-        first = replace(self.verdict(top), view=None, similarity=None)
+        scope = f"; {record.words.scope}" if record.words.scope else ""
+        spoken = replace(top, reason=top.reason + scope)
+        first = replace(self.verdict(spoken), view=None, similarity=None)
         return [first, *map(self.verdict, decisions)]
 
     def verdict(self, decision: Decision) -> Verdict:
@@ -169,6 +171,7 @@ class _Asked:
             caveat="; ".join(caveat for caveat in caveats if caveat),
             draw=self.record.words.draw,
             says=self.test.says,
+            is_fixed=self.record.is_fixed,
         )
 
 

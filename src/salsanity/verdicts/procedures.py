@@ -90,13 +90,23 @@ def of_statistic(index: Scores, place: Place, line: Line) -> Retained:
     reference = np.where(table.ceiling == 0, np.nan, table.ceiling)[:, None]
     change = (table.value - reference) / reference
     used = np.isfinite(change)
-    R, interval, spread = measured(change[used], used)
+    found = measured(change[used], used)
     kept = retained_similarity(table)  # for the counts of holes
     A = mean(np.broadcast_to(reference, used.shape)[used])
     S, nothing = mean(table.value[used]), math.nan
     return replace(
-        kept, S=S, C=nothing, A=A, R=R, top=A, floor=nothing, interval=interval, spread=spread, used=used
-    )  # fmt: skip
+        kept,
+        S=S,
+        C=nothing,
+        A=A,
+        R=found.mean,
+        top=A,
+        floor=nothing,
+        interval=found.interval,
+        spread=found.spread,
+        alone=found.alone,
+        used=used,
+    )
 
 
 def of_pairs(index: Scores, place: Place, line: Line) -> Exchanged:

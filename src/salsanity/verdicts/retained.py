@@ -12,7 +12,13 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from salsanity.verdicts.intervals import Interval, Spread, interval_of, spread_of
+from salsanity.verdicts.intervals import (
+    Interval,
+    Spread,
+    interval_of,
+    interval_over_images,
+    spread_of,
+)
 from salsanity.verdicts.table import FloatArray, StageTable, row_means
 
 LEAST_RANGE: Final = 0.1
@@ -56,6 +62,8 @@ class Retained:
     """Mean similarity of the trained network's maps of different images, and the ceiling of the same images."""
     undefined: Mapping[str, int] = field(default_factory=dict)
     """Reasons for undefined scores, and how often each occurs."""
+    alone: Interval = Interval(math.nan, math.nan, math.nan)
+    """The interval over images of a table of one column, where that column is no sample; NaN where there are several."""
 
     @property
     def planned(self) -> tuple[int, int]:
@@ -93,16 +101,17 @@ def retained_similarity(table: StageTable) -> Retained:
     A = np.broadcast_to(table.ceiling[:, None], table.shape)
     used = np.isfinite(table.value) & np.isfinite(table.chance) & np.isfinite(A)
     S, C, A = table.value[used], table.chance[used], A[used]
-    R, interval, spread = _ratio(S - C, A - C, used)
+    found = _ratio(S - C, A - C, used)
     return Retained(
         S=mean(S),
         C=mean(C),
         A=mean(A),
-        R=R,
+        R=found.mean,
         top=mean(A),
         floor=mean(C),
-        interval=interval,
-        spread=spread,
+        interval=found.interval,
+        spread=found.spread,
+        alone=found.alone,
         used=used,
         alive=_alive(table),
         blank=_blank(table),
@@ -120,7 +129,7 @@ def retained_agreement(mixed: StageTable, honest: StageTable) -> Retained:
     T = row_means(honest.value - honest.chance)
     used = np.isfinite(mixed.value) & np.isfinite(mixed.chance) & np.isfinite(T)[:, None]
     S, C = mixed.value[used], mixed.chance[used]
-    R, interval, spread = _ratio(S - C, np.broadcast_to(T[:, None], used.shape)[used], used)
+    found = _ratio(S - C, np.broadcast_to(T[:, None], used.shape)[used], used)
     beside = agreed & np.any(used, axis=1, keepdims=True)
     undefined = Counter(mixed.undefined) + Counter(honest.undefined)
     if not honest.value.size:
@@ -129,11 +138,12 @@ def retained_agreement(mixed: StageTable, honest: StageTable) -> Retained:
         S=mean(S),
         C=mean(C),
         A=_known_mean(np.broadcast_to(mixed.ceiling[:, None], used.shape)[used]),
-        R=R,
+        R=found.mean,
         top=mean(honest.value[beside]),
         floor=mean(honest.chance[beside]),
-        interval=interval,
-        spread=spread,
+        interval=found.interval,
+        spread=found.spread,
+        alone=found.alone,
         used=used,
         alive=_alive(mixed),
         blank=_blank(mixed),
@@ -158,21 +168,32 @@ def mean(cells: FloatArray) -> float:
     return float(cells.mean()) if cells.size else math.nan
 
 
-def _ratio(
-    change: FloatArray, line: FloatArray, used: Mask
-) -> tuple[float, Interval, Spread | None]:
+@final
+@dataclass(frozen=True)
+class Measured:
+    """The mean of the used cells with its interval, what that is made of, and the interval over images of one column."""
+
+    mean: float
+    interval: Interval
+    spread: Spread | None
+    alone: Interval
+
+
+def _ratio(change: FloatArray, line: FloatArray, used: Mask) -> Measured:
     """Return R = mean(change) / mean(line) of the used cells with its interval; NaN where the mean line is below 0.1."""
     if not mean(line) >= LEAST_RANGE:
-        return math.nan, Interval(math.nan, math.nan, math.nan), None
+        unknown = Interval(math.nan, math.nan, math.nan)
+        return Measured(math.nan, unknown, None, unknown)
     return measured(linearised(change, line), used)
 
 
-def measured(cells: FloatArray, used: Mask) -> tuple[float, Interval, Spread | None]:
-    """Return the mean of the used cells with its interval and what that is made of."""
+def measured(cells: FloatArray, used: Mask) -> Measured:
+    """Measure the mean of the used cells."""
     z = np.full(used.shape, np.nan)
     z[used] = cells
     spread = spread_of(z)
-    return mean(cells), interval_of(z, spread), spread
+    alone = cells if used.shape[1] == 1 else cells[:0]
+    return Measured(mean(cells), interval_of(z, spread), spread, interval_over_images(alone))
 
 
 def _alive(table: StageTable) -> float:

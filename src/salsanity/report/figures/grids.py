@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from salsanity.errors import UsageError
 from salsanity.report.figures.style import MUTED, blank_axes, styled
-from salsanity.report.folder import GalleryImage, Run
+from salsanity.report.folder import GalleryImage, Part
 from salsanity.report.pictures import COLOUR_MAPS, UNDEFINED, fitted, rgb, small_view
-from salsanity.report.terms import method_name, printable, state_name
+from salsanity.report.terms import printable, state_name
 
 SIDE: Final = 96
 """Pixels of a map's longer side in a figure."""
@@ -38,52 +38,52 @@ class Grid:
 
 
 def methods_figure(
-    run: Run, *, view: str = "absolute", images: Sequence[int] | None = None
+    part: Part, *, view: str = "absolute", images: Sequence[int] | None = None
 ) -> Figure:
     """Draw the reference maps of all methods beside the edge detector (P, figure 1)."""
-    shown = [pictured(run, k) for k in images or range(min(4, len(run.gallery)))]
-    chosen = [*run.methods, *(["edge"] if "edge" in run.controls else [])]
-    state = run.states[0]
+    shown = [pictured(part, k) for k in images or range(min(4, len(part.gallery)))]
+    chosen = [*part.methods, *(c for c in part.controls if c == "edge")]
+    state = part.states[0]
     kept = [m for m in chosen if any(image.has(m, state) for image in shown)]
     cells = tuple(
         tuple((image, m, state) if image.has(m, state) else None for m in kept) for image in shown
     )
-    columns = tuple(wrapped(method_name(m)) for m in kept)
+    columns = tuple(wrapped(part.names.get(m, m)) for m in kept)
     grid = Grid(tuple("" for _ in shown), columns, cells)
     with styled():
         return _drawn(grid, view, photos=shown, foot=_scaling(view))
 
 
 def states_figure(
-    run: Run,
+    part: Part,
     *,
     view: str = "absolute",
     image: int = 0,
     methods: Sequence[str] | None = None,
 ) -> Figure:
     """Draw methods by stages, or by networks, for one image."""
-    shown = pictured(run, image)
-    chosen = list(methods) if methods else [*run.methods, *run.controls]
-    kept = [m for m in chosen if any(shown.has(m, s) for s in run.states)]
-    states = [s for s in run.states if any(shown.has(m, s) for m in kept)]
+    shown = pictured(part, image)
+    chosen = list(methods) if methods else [*part.methods, *part.controls]
+    kept = [m for m in chosen if any(shown.has(m, s) for s in part.states)]
+    states = [s for s in part.states if any(shown.has(m, s) for m in kept)]
     cells = tuple(tuple((shown, m, s) if shown.has(m, s) else None for s in states) for m in kept)
-    grid = Grid(tuple(method_name(m) for m in kept), tuple(map(state_name, states)), cells)
+    grid = Grid(tuple(part.names.get(m, m) for m in kept), tuple(map(state_name, states)), cells)
     with styled():
         return _drawn(grid, view, photos=[shown], foot=_scaling(view))
 
 
-def pictured(run: Run, position: int) -> GalleryImage:
+def pictured(part: Part, position: int) -> GalleryImage:
     """Return a gallery image.
 
     Raises:
         UsageError: the gallery has no such image.
     """
-    if not 0 <= position < len(run.gallery):
+    if not 0 <= position < len(part.gallery):
         raise UsageError(
-            f"expected an image among the {len(run.gallery)} of the gallery, got {position}; "
+            f"expected an image among the {len(part.gallery)} of the gallery, got {position}; "
             "run with a larger --gallery to keep more maps"
         )
-    return run.gallery[position]
+    return part.gallery[position]
 
 
 def wrapped(name: str) -> str:

@@ -1,0 +1,5 @@
+"""`python -m salsanity` is `salsanity`."""
+
+from salsanity.cli.app import main
+
+main()

@@ -1,0 +1,361 @@
+"""Reading: which tensors the operations of a forward pass read, whose they are, and what is done with them.
+
+A `TorchDispatchMode` sees every operation with the memory that it reads and writes, below modules, hooks, closures and
+functional calls alike. Memory is followed from the input and from the tensors of the network, so that for each of
+these is known how it first meets something that was computed from the input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final, Literal, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from salsanity.models.slots import Key, Slot, memory_of, tensors_in
+
+Role = Literal["matrix", "lookup", "arithmetic", "preprocessing", "statistics"]
+"""How a tensor meets what was computed from the input: as the weight of a linear map (convolution, product, distances), as
+a table that is looked up in, by multiplying or adding, the same before anything learned has been met, or as the mean or
+variance of a batch norm."""
+
+_CONVOLUTIONS: Final = frozenset(
+    {"convolution", "_convolution", "_convolution_mode", "convolution_overrideable"}
+    | {"mkldnn_convolution", "cudnn_convolution", "cudnn_convolution_transpose"}
+    | {"slow_conv_transpose2d", "slow_conv_transpose3d", "miopen_convolution"}
+    | {"_slow_conv2d_forward", "slow_conv3d_forward", "_conv_depthwise2d", "conv_depthwise3d"}
+)
+_MATRIX: Final = _CONVOLUTIONS | frozenset(
+    {
+        *("mm", "addmm", "_addmm_activation", "bmm", "baddbmm", "addbmm", "matmul", "linear"),
+        *(
+            "mv",
+            "addmv",
+            "addr",
+            "dot",
+            "vdot",
+            "einsum",
+            "_trilinear",
+            "bilinear",
+            "_sparse_addmm",
+        ),
+        *("_sparse_mm", "mkldnn_linear", "_mkl_linear", "_linear_prepack", "_scaled_mm", "_int_mm"),
+        *("_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu"),
+        *("_cdist_forward", "_euclidean_dist", "cdist"),
+        *("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn", "lstm", "gru", "rnn_tanh", "rnn_relu"),
+        *("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "lstm_cell", "gru_cell"),
+        *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
+    }
+)
+_ATTENTION: Final = "scaled_dot_product"
+"""In the names of operations that take queries, keys, values, and a mask or bias to add."""
+
+_LOOKUP: Final = frozenset(
+    {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select"}
+    | {"gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
+)
+_NORMS: Final = frozenset(
+    {"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"}
+    | {"cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_no_update", "_batch_norm_with_update"}
+)
+_ARITHMETIC: Final = frozenset(
+    {"add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "lerp", "pow", "_prelu_kernel"}
+    | {"native_layer_norm", "native_group_norm", "_fused_rms_norm", "cat", "stack", "prelu"}
+)
+_STATISTICS_AT: Final = (3, 4)
+"""Positions of a batch norm's running mean and variance among its arguments."""
+
+
+@final
+@dataclass(frozen=True)
+class Use:
+    """How one tensor is used: role -> number of the first operation in it; none where it only makes other tensors.
+
+    `with_weights`: it met a parameter before it met anything from the input, as a mask of pruning does.
+    """
+
+    roles: dict[Role, int]
+    with_weights: bool = False
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it is the weight of a linear map, or a table that is looked up in."""
+        return "matrix" in self.roles or "lookup" in self.roles
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Outside:
+    """A tensor that the pass reads and that is neither a slot of the network nor computed in the pass.
+
+    `module`: the innermost module of the network that ran; `line`: where in the user's code. `made`: the pass itself made it
+    of Python's numbers or an array.
+    """
+
+    tensor: Tensor
+    use: Use
+    module: str
+    line: str
+    made: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What the operations of a forward pass read.
+
+    `uses`: per slot that was read, in order of the first read. `packed`: operations that keep their weights where
+    nobody can draw them (quantised ones), with the module. `traced`: whether the last result was seen to come from the input.
+    """
+
+    uses: dict[Key, Use]
+    outside: tuple[Outside, ...]
+    packed: tuple[tuple[str, str], ...]
+    last_operation: str
+    traced: bool
+
+
+@dataclass
+class _Source:
+    """A tensor that was there before an operation first read it."""
+
+    tensor: Tensor
+    slot: Slot | None
+    module: str = ""
+    line: str = ""
+    made: bool = False
+    with_weights: bool = False
+    roles: dict[Role, int] = field(default_factory=dict)
+
+    @property
+    def is_weight(self) -> bool:
+        return isinstance(self.tensor, nn.Parameter)
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """What some memory was computed from; `weighed`: a weight has been met on the way from the input."""
+
+    from_input: bool = False
+    weighed: bool = False
+    sources: frozenset[int] = frozenset()
+
+    def joined(self, other: _Origin) -> _Origin:
+        from_input = self.from_input or other.from_input
+        sources = frozenset[int]() if from_input else self.sources | other.sources
+        return _Origin(from_input, self.weighed or other.weighed, sources)
+
+
+_NOTHING: Final = _Origin()
+
+
+class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Follows memory through the operations inside the block (torch demands a subclass).
+
+    `where` tells which module of the network runs; `convolved` is told the results of convolutions. `cautious`: numbers
+    that come from nowhere count as computed from the input, for passes that leave torch on the way (through NumPy, say).
+    """
+
+    def __init__(
+        self,
+        slots: Sequence[Slot],
+        where: Callable[[], str],
+        *,
+        convolved: Callable[[Tensor], None] | None = None,
+        cautious: bool = False,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # TorchDispatchMode requires it
+        self.where, self.convolved, self.cautious = where, convolved, cautious
+        self.sources = [_Source(slot.tensor, slot) for slot in slots]
+        self.homes: dict[int, list[int]] = {}
+        for index, slot in enumerate(slots):
+            self.homes.setdefault(memory_of(slot.tensor), []).append(index)
+        self.read: dict[int, None] = {}
+        self.origins: dict[int, _Origin] = {}
+        self.makers: dict[int, str] = {}
+        self.packed: dict[tuple[str, str], None] = {}
+        self.alive: list[Tensor] = []
+        self.clock = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or torch would import its compiler, which takes a second, to keep it off this mode
+
+    def follow(self, x: Tensor) -> None:
+        """Take `x` for the input."""
+        self.alive.append(x)
+        self.origins[memory_of(x)] = _Origin(from_input=True)
+
+    def reading(self, result: Tensor | None) -> Reading:
+        """Return what was read; `result`: the logits."""
+        used = {i: Use(dict(s.roles), s.with_weights) for i, s in enumerate(self.sources)}
+        slots = {i: s.slot for i, s in enumerate(self.sources) if s.slot is not None}
+        memory = 0 if result is None else memory_of(result)
+        return Reading(
+            uses={slots[i].key: used[i] for i in self.read if i in slots},
+            outside=tuple(
+                Outside(s.tensor, used[i], s.module, s.line, s.made)
+                for i, s in enumerate(self.sources)
+                if s.slot is None
+            ),
+            packed=tuple(self.packed),
+            last_operation=self.makers.get(memory, ""),
+            traced=self.origins.get(memory, _NOTHING).from_input,
+        )
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        self.clock += 1
+        namespace, name = _name_of(func)
+        with torch._C.DisableTorchFunction():
+            operands = list(tensors_in((args, kwargs or {})))
+            origins = [self._origin(tensor, made=name == "lift_fresh") for tensor in operands]
+            if any(isinstance(a, torch.ScriptObject) for a in args) or namespace == "quantized":
+                self.packed.setdefault((f"{namespace}::{name}", self.where()))
+            self._meet(name, args, operands, origins)
+        result = func(*args, **(kwargs or {}))
+        with torch._C.DisableTorchFunction():
+            self._keep(func, tensors_in(result), origins)
+            if name in _CONVOLUTIONS and self.convolved is not None:
+                self.convolved(result)
+        return result
+
+    def _origin(self, tensor: Tensor, *, made: bool) -> _Origin:
+        memory = memory_of(tensor)
+        if memory not in self.origins:
+            self.alive.append(tensor)
+            self.origins[memory] = self._first_seen(tensor, memory, made=made)
+        found = self.origins[memory]
+        if len(self.homes.get(memory, ())) > 1:  # several slots in one piece of memory
+            found = _Origin(found.from_input, found.weighed, self._slots_at(tensor, memory))
+        self.read.update(dict.fromkeys(sorted(found.sources & self._slot_indices(memory))))
+        if self.cautious and not found.sources and not found.from_input:
+            return _Origin(from_input=True)
+        return found
+
+    def _first_seen(self, tensor: Tensor, memory: int, *, made: bool) -> _Origin:
+        if memory in self.homes:
+            return _Origin(sources=frozenset(self.homes[memory]))
+        if not tensor.numel():
+            return _NOTHING
+        if made and self.cautious:
+            return _Origin(from_input=True)
+        line = _line_of_user(sys._getframe())
+        self.sources.append(_Source(tensor, None, self.where(), line, made))
+        return _Origin(sources=frozenset({len(self.sources) - 1}))
+
+    def _slot_indices(self, memory: int) -> frozenset[int]:
+        return frozenset(self.homes.get(memory, ()))
+
+    def _slots_at(self, tensor: Tensor, memory: int) -> frozenset[int]:
+        """Those slots of one piece of memory that a view of it covers."""
+        start, stop = _extent(tensor)
+        held = {i: _extent(self.sources[i].tensor) for i in self.homes[memory]}
+        return frozenset(i for i, (a, b) in held.items() if a < stop and start < b)
+
+    def _meet(
+        self, name: str, args: Sequence[Any], operands: list[Tensor], origins: list[_Origin]
+    ) -> None:
+        """Note what an operation does with tensors that are not from the input."""
+        others = [i for origin in origins if not origin.from_input for i in origin.sources]
+        has_weights = any(self.sources[i].is_weight for i in others)
+        for i in others if has_weights else ():
+            source = self.sources[i]
+            source.with_weights |= not source.is_weight and not _is_direct(i, origins)
+        if not any(origin.from_input for origin in origins):
+            return
+        weighed = any(origin.weighed for origin in origins if origin.from_input)
+        for position, (tensor, origin) in enumerate(zip(operands, origins, strict=True)):
+            role = None if origin.from_input else _role(name, args, position, tensor, weighed)
+            for i in origin.sources if role is not None else ():
+                self.sources[i].roles.setdefault(role, self.clock)  # type: ignore[arg-type]
+
+    def _keep(self, func: Any, results: Iterable[Tensor], origins: list[_Origin]) -> None:
+        """Note what the results of an operation come from; what it wrote into comes from both."""
+        made = _NOTHING
+        is_lookup = (
+            _name_of(func)[1] in _LOOKUP
+        )  # its values come from the table, not from the index
+        for position, origin in enumerate(origins):
+            is_index = is_lookup and position > 0 and not origin.from_input
+            made = made if is_index else made.joined(origin)
+        if made.from_input:
+            others = [i for o in origins if not o.from_input for i in o.sources]
+            made = _Origin(True, made.weighed or any(self._weighs(i) for i in others))
+        for tensor in results:
+            memory = memory_of(tensor)
+            known = self.origins.get(memory)
+            if known is None or func._schema.is_mutable:
+                # Of a comparison, only which values it lets through is left.
+                left = (
+                    _Origin(made.from_input, made.weighed) if tensor.dtype is torch.bool else made
+                )
+                self.origins[memory] = left if known is None else known.joined(left)
+                self.makers[memory] = _name_of(func)[1]
+            self.alive.append(tensor)
+
+    def _weighs(self, index: int) -> bool:
+        source = self.sources[index]
+        return source.is_weight or "matrix" in source.roles or "lookup" in source.roles
+
+
+def _name_of(func: Any) -> tuple[str, str]:
+    namespace, _, name = func._schema.name.partition("::")
+    return namespace, name
+
+
+def _is_direct(index: int, origins: Sequence[_Origin]) -> bool:
+    """Whether a tensor meets the input by itself in an operation, as a layer's bias beside its weight."""
+    alone = any(not o.from_input and o.sources == {index} for o in origins)
+    return alone and any(origin.from_input for origin in origins)
+
+
+def _role(
+    name: str, args: Sequence[Any], position: int, tensor: Tensor, weighed: bool
+) -> Role | None:
+    """What an operation does with an operand that is not from the input, where another one is."""
+    plain = name.removesuffix("_")
+    if name in _NORMS and any(len(args) > i and args[i] is tensor for i in _STATISTICS_AT):
+        return "statistics"
+    if name in _MATRIX or plain in _MATRIX or (_ATTENTION in name and position < 3):
+        return "matrix"
+    if name in _LOOKUP:
+        return "lookup" if position == 0 else None
+    if name in _NORMS or name in _ARITHMETIC or plain in _ARITHMETIC or _ATTENTION in name:
+        return "arithmetic" if weighed else "preprocessing"
+    return None
+
+
+def _extent(tensor: Tensor) -> tuple[int, int]:
+    """First byte and the byte after the last one that a tensor covers in its memory."""
+    size = tensor.element_size()
+    first = int(tensor.storage_offset()) * size
+    reach = sum((n - 1) * s for n, s in zip(tensor.shape, tensor.stride(), strict=True))
+    return first, first + (int(reach) + 1) * size
+
+
+_TORCH: Final = str(Path(torch.__file__).parent)
+_OURS: Final = str(Path(__file__).parents[1])
+
+
+def _line_of_user(frame: FrameType | None) -> str:
+    """Say which line outside torch and this library runs, innermost first; "" where there is none."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if file.startswith(_OURS) and frame.f_code.co_name == "trace":
+            return ""
+        if not file.startswith((_TORCH, _OURS, "<frozen")):
+            return f"line {frame.f_lineno} of {Path(file).name}, in {frame.f_code.co_name}"
+        frame = frame.f_back
+    return ""

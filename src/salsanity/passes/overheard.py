@@ -1,0 +1,86 @@
+"""What an explainer does beside its maps: whether it runs the network that it is given, and what it prints."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from typing import Any, Final, final
+
+from torch import nn
+
+MOST_SAID: Final = 2_000
+"""Of what an explainer prints, so many characters are kept."""
+
+
+@final
+@dataclass(frozen=True)
+class Aside:
+    """What was noted beside an explainer's maps.
+
+    `called`: whether any part of the given network ran, or its weights were read by `state_dict`. `said`: what it printed and
+    warned of, shortened.
+    """
+
+    called: bool
+    said: str = ""
+
+    def refusal(self, name: str) -> str | None:
+        """Why nothing can be said about an explainer, with the remedy; None where it ran the network."""
+        if self.called:
+            return None
+        return (
+            f"{name} never ran the network that it was given, so its maps cannot depend on it, and no verdict would be about "
+            f"{name}. Build what explains inside the function, around the `model` that is handed in, not around another one "
+            "beforehand"
+        )
+
+
+@dataclass
+class Ear:
+    """Set on every part of a network, hears whether one of them runs; a copy of the network has the same one."""
+
+    heard: bool = False
+
+    def __call__(self, *_: Any, **__: Any) -> None:
+        """Hear a call."""
+        self.heard = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Ear:
+        return self
+
+
+@dataclass
+class Listener:
+    """Collects what is overheard over several calls of an explainer."""
+
+    ear: Ear = field(default_factory=Ear)
+    said: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def listening(self, module: nn.Module) -> Iterator[None]:
+        """Hear the network's calls during the block, and keep what is printed and warned of there to ourselves.
+
+        The hooks are taken off by whoever restores the network.
+        """
+        for part in module.modules():
+            part.register_forward_pre_hook(self.ear, prepend=True)
+        module.register_state_dict_pre_hook(self.ear)  # type: ignore[no-untyped-call]
+        out = io.StringIO()
+        with ExitStack() as stack:
+            caught = stack.enter_context(warnings.catch_warnings(record=True))
+            warnings.simplefilter("always")
+            stack.enter_context(redirect_stdout(out))
+            stack.enter_context(redirect_stderr(out))
+            try:
+                yield
+            finally:
+                told = [f"{w.category.__name__}: {w.message}" for w in caught]
+                self.said += [*out.getvalue().splitlines(), *told]
+
+    def aside(self) -> Aside:
+        """Return what was overheard, every line once."""
+        lines = [line.rstrip() for line in dict.fromkeys(self.said) if line.strip()]
+        return Aside(self.ear.heard, "\n".join(lines)[:MOST_SAID])

@@ -1,0 +1,166 @@
+"""The plan of a run: its units, flat, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, final
+
+import torch
+
+from salsanity.checks.frame import TRAINED, Check
+from salsanity.data.examples import image_id
+from salsanity.methods import Method
+from salsanity.records import REFERENCE_STAGE, UnitKey, digest
+from salsanity.store.directory import units_asked
+from salsanity.suite.preparing import Run
+from salsanity.units.admit import cost_by_method, shared_cost
+from salsanity.units.identity import changed_since, key_of, print_of, similarity_print
+from salsanity.units.plan import chunked
+
+GROUPS_PER_CHUNK: Final = 4
+GROUPS_PER_ROUND: Final = 1
+"""Rounds end with a group of images, so units then hold one."""
+
+
+def planned(run: Run) -> list[UnitKey]:
+    """Return every unit of the run: chunk by chunk, all checks and draws of a chunk together."""
+    groups = GROUPS_PER_ROUND if run.spec.until_decided else GROUPS_PER_CHUNK
+    methods = tuple(method_key(m, run) for m in run.tools.methods)
+    bases = {s.check.name: _base(run, s.check) for s in run.settled}
+    chunks = chunked(len(run.ids), gallery=run.spec.gallery, groups_per_chunk=groups)
+    return [
+        UnitKey(
+            settled.check.name,
+            draw,
+            run.ids[chunk.start : chunk.stop],
+            settled.check.asked_stages(draw, is_shown=chunk.start < run.spec.gallery),
+            methods,
+            measure_keys(run, settled.check),
+            _base_of(run, bases[settled.check.name], chunk),
+        )
+        for chunk in chunks
+        for settled in run.settled
+        for draw in range(settled.check.draws)
+    ]
+
+
+def method_key(method: Method, run: Run) -> str:
+    """Name a method, its settings and code of the user's, so that the same name for something else is other work."""
+    facts = [run.prints.methods[method.name]]
+    pool = run.tools.baselines.pool
+    if getattr(method, "baseline", None) is not None and pool is not None:
+        facts.append(image_id(pool))
+    if run.tools.spatial is not None and "gradcam" in method.name:
+        facts.append(repr(run.tools.spatial))
+    return key_of(method.name, facts)
+
+
+def measure_keys(run: Run, check: Check) -> tuple[str, ...]:
+    """Name every similarity, or statistic of the check, its settings and code of the user's."""
+    if check.measures:
+        return tuple(key_of(m.name, similarity_print(m)) for m in check.measures)
+    prints = run.prints.similarities
+    return tuple(key_of(s.name, prints[s.name]) for s in run.tools.similarities)
+
+
+def changes(run: Run, before: Mapping[str, Any], wanted: Sequence[UnitKey]) -> tuple[str, ...]:
+    """Say which methods and similarities are others than when the folder was last run, though their names are the same.
+
+    `before`: what the folder's spec.json said of its units.
+    """
+    now = units_asked(wanted)
+    groups = ("methods", "similarities")
+    names = [n for group in groups for n in changed_since(before.get(group, ()), now[group])]
+    if not names:
+        return ()
+    return (
+        f"Changed since the last run in this folder, and so computed again: {', '.join(names)}.",
+    )
+
+
+def _base(run: Run, check: Check) -> str:
+    """Digest what every score of a check depends on, apart from what a unit's key holds itself."""
+    return digest(
+        {
+            "fingerprint": run.network.fingerprint,
+            "code": run.prints.network,
+            "check": print_of(dict(check.fingerprint())),
+            "seed": run.spec.seed,
+            "partners": run.spec.partners,
+            "target": run.spec.target,
+            "batch_size": run.speed.batch_size,
+            "memory_format": run.speed.memory_format,
+            "precision": run.spec.precision,
+            "device": run.network.device.type,
+        }
+    )
+
+
+def _base_of(run: Run, base: str, chunk: range) -> str:
+    """Return the base of one unit: where labels are explained, they are part of it."""
+    if run.spec.target != "label":
+        return base
+    return digest([base, [entry.target for entry in run.entries[chunk.start : chunk.stop]]])
+
+
+def shared(run: Run, methods: Sequence[Method]) -> int:
+    """Return the passes per image and state that methods cost together."""
+    x = torch.empty(1, *run.network.trace.input_shape[1:])
+    return shared_cost(run.tools, methods, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
+
+
+def costs(run: Run) -> dict[str, int]:
+    """Return the passes per image and state that each method would cost alone."""
+    x = torch.empty(1, *run.network.trace.input_shape[1:])
+    return cost_by_method(run.tools, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
+
+
+@final
+class Costs:
+    """Counts the passes that `units` of a run cost, in their order; what methods cost together is counted once."""
+
+    def __init__(self, run: Run, units: Sequence[UnitKey]) -> None:
+        self.checks = {settled.check.name: settled.check for settled in run.settled}
+        self.run = run
+        self.known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.passes: dict[UnitKey, int] = {}
+        explained: set[object] = set()
+        for unit in units:
+            self.passes[unit] = self._passes(unit, explained)
+
+    @property
+    def total(self) -> int:
+        """Forward and backward passes of all units."""
+        return sum(self.passes.values())
+
+    def _passes(self, unit: UnitKey, explained: set[object]) -> int:
+        """Count a unit's changed states, its ceilings, and the references that no unit before it explained."""
+        every, noisy = self._shared(unit)
+        asked = {*unit.stages, REFERENCE_STAGE}
+        check = self.checks[unit.check]
+        pairs = [p for p in check.pairs(unit.draw) if p.stage in asked]
+        references = {self._place(unit, pair.reference) for pair in pairs} - explained
+        explained |= references
+        changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
+        ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
+        states = len(changed | references)
+        once = every * states + noisy * len(ceilings)
+        return once * int(getattr(check, "copies", 1)) * len(unit.images)
+
+    def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
+        """Name a reference: the trained network's maps serve every check."""
+        owner = "" if reference == TRAINED else unit.check
+        return owner, reference, unit.images, unit.methods
+
+    def _shared(self, unit: UnitKey) -> tuple[int, int]:
+        names = tuple(name.partition("#")[0] for name in unit.methods)
+        if names not in self.known:
+            methods = [m for m in self.run.tools.methods if m.name in names]
+            noisy = [m for m in methods if m.stochastic]
+            self.known[names] = shared(self.run, methods), shared(self.run, noisy)
+        return self.known[names]
+
+
+def maps_of(units: Iterable[UnitKey]) -> int:
+    """Count the maps that units compare."""
+    return sum(len(u.images) * len(u.stages) * len(u.methods) for u in units)

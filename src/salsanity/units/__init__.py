@@ -1,0 +1,1 @@
+"""What defines a unit of work, and doing it."""

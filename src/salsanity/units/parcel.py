@@ -1,0 +1,76 @@
+"""A job on its way into another process: pickled part by part, so that what cannot travel is named."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+from salsanity.errors import UsageError
+from salsanity.units.files import Files, load_files
+
+Parts = tuple[tuple[str, bytes], ...]
+"""Fields of a job with their values, pickled: so tensors travel by value, also where a pickler would share their memory."""
+
+STAYS: Final = "here"
+
+NAMES: Final[Mapping[str, str]] = {
+    "model": "network",
+    "make_model": "builder of networks (make_model)",
+    "source": "images",
+    "checks": "check",
+    "methods": "method",
+    "similarities": "similarity",
+}
+
+
+def packed(job: Any) -> Parts:
+    """Return every field of a job but `here`, pickled; raise `UsageError` that names the part which cannot be."""
+    names = [field.name for field in fields(job) if field.name != STAYS]
+    return tuple((name, _pickled(name, getattr(job, name))) for name in names)
+
+
+def unpacked(kind: type, files: Files, parts: Parts) -> Any:
+    """Return a job of this `kind`; the files come first, since what follows is found in them by name.
+
+    Raises `UsageError` where a file is missing or changed, or code cannot be found.
+    """
+    load_files(files)
+    return kind(**{name: _read(name, part) for name, part in parts})
+
+
+def _pickled(name: str, value: Any) -> bytes:
+    try:
+        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+    except Exception as error:  # the user's objects may raise anything
+        culprit, reason = next(_culprits(value), ("", error))
+        what = f"the {NAMES.get(name, name)} {culprit}".rstrip()
+        raise UsageError(
+            f"expected a run that another process can open, but {what} cannot be pickled ({_line(reason)}); define it at the "
+            "top of a file or module, without lambdas and open files, or use the executor serial"
+        ) from error
+
+
+def _culprits(value: Any) -> Iterator[tuple[str, Exception]]:
+    """Name the elements that cannot be pickled."""
+    elements = value.values() if isinstance(value, Mapping) else value
+    for element in elements if isinstance(elements, tuple | type({}.values())) else ():
+        try:
+            pickle.dumps(element, protocol=pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # noqa: BLE001 - see above
+            yield str(getattr(element, "name", type(element).__name__)), error
+
+
+def _read(name: str, part: bytes) -> Any:
+    try:
+        return pickle.loads(part)  # noqa: S301 - a job is handed over by whoever runs it, never read from a file
+    except Exception as error:
+        raise UsageError(
+            f"expected to find here what the {NAMES.get(name, name)} of the run is made of, but: {_line(error)}; define it in "
+            "a file or an installed module that every process can import"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,67 @@
+"""From a spec to units: which images share a chunk, who is whose partner for chance, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from salsanity.records import UnitKey
+
+GROUP: Final = 8
+"""Images in a group; an image's partners for chance are the next ones of its group, cyclically."""
+
+
+def grouped(count: int, *, size: int = GROUP) -> list[range]:
+    """Cut `count` images into consecutive groups of `size`; a last group of one joins the one before."""
+    starts = list(range(0, count, size))
+    if len(starts) > 1 and count - starts[-1] == 1:
+        starts.pop()
+    ends = [*starts[1:], count]
+    return [range(start, end) for start, end in zip(starts, ends, strict=True)]
+
+
+def chunked(count: int, *, gallery: int, groups_per_chunk: int) -> list[range]:
+    """Join groups into chunks; those of the gallery come first and are kept apart from the others."""
+    groups = grouped(count)
+    shown = sum(1 for group in groups if group.start < gallery)
+    chunks = [*groups[:shown]]
+    rest = groups[shown:]
+    for first in range(0, len(rest), groups_per_chunk):
+        part = rest[first : first + groups_per_chunk]
+        chunks.append(range(part[0].start, part[-1].stop))
+    return chunks
+
+
+def partners(ids: Sequence[str]) -> list[tuple[int, ...]]:
+    """For each image of a chunk, the positions of the others of its group with other pixels, the next one first, cyclically."""
+    found: list[tuple[int, ...]] = [()] * len(ids)
+    for group in grouped(len(ids)):
+        for i in group:
+            after = [*range(i + 1, group.stop), *range(group.start, i)]
+            found[i] = tuple(j for j in after if ids[j] != ids[i])
+    return found
+
+
+def missing_units(wanted: Iterable[UnitKey], have: Iterable[UnitKey]) -> list[UnitKey]:
+    """Return units for what `wanted` holds and `have` lacks, in order.
+
+    A unit that another method or similarity was added to shrinks to what is missing.
+    """
+    done: dict[str, set[tuple[str, str]]] = {}
+    for key in have:
+        done.setdefault(key.place, set()).update(
+            (method, similarity) for method in key.methods for similarity in key.similarities
+        )
+    return [part for key in wanted for part in _lacking(key, done.get(key.place, set()))]
+
+
+def _lacking(key: UnitKey, done: set[tuple[str, str]]) -> list[UnitKey]:
+    parts: dict[tuple[str, ...], list[str]] = {}
+    for method in key.methods:
+        lacks = tuple(s for s in key.similarities if (method, s) not in done)
+        if lacks:
+            parts.setdefault(lacks, []).append(method)
+    return [
+        UnitKey(key.check, key.draw, key.images, key.stages, tuple(methods), lacks, key.base)
+        for lacks, methods in parts.items()
+    ]

@@ -1,0 +1,58 @@
+"""docs/reference.md and docs/spec.schema.json say what the metadata of options says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from salsanity.checks.named import BUILT_IN
+from salsanity.cli import reference
+from salsanity.cli.wishes import Wishes
+from salsanity.errors import UsageError
+from salsanity.options import options_of
+from salsanity.units.spec import RunSpec
+
+AGAIN = ("out", "seed", "device", "train_images")
+"""`salsanity train` has these too, or an option of the same name."""
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_what_is_written_from_metadata_is_not_stale() -> None:
+    stale = [p.name for p, t in reference.written(ROOT).items() if p.read_text("utf-8") != t]
+    assert not stale, "run scripts/reference"
+
+
+def test_twin_a_page_with_another_default_is_stale(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for path in reference.written(ROOT):
+        (tmp_path / "docs" / path.name).write_text(path.read_text("utf-8"), "utf-8")
+    page = tmp_path / "docs" / "reference.md"
+    page.write_text(page.read_text("utf-8").replace("`32`", "`50`"), "utf-8")
+    found = reference.written(tmp_path)
+    assert found[page] != page.read_text("utf-8")
+    assert reference.main(tmp_path) == 0
+    assert page.read_text("utf-8") == (ROOT / "docs" / "reference.md").read_text("utf-8")
+
+
+def test_every_option_stands_in_one_table() -> None:
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(?:--)?([a-z_-]+)` \|", page, re.M)
+    for kind in (RunSpec, Wishes, *BUILT_IN.values()):
+        for name, facts in options_of(kind).items():
+            written = name.replace("_", "-") if facts.on_command_line else name
+            assert rows.count(written) == 1 + (name in AGAIN), name
+
+
+def test_a_page_without_marks_is_refused() -> None:
+    with pytest.raises(UsageError, match="end of options"):
+        reference.with_tables("# Reference", "")
+
+
+def test_text_around_the_marks_stays() -> None:
+    page = f"before\n{reference.BEGIN}\nold\n{reference.END}\nafter\n"
+    assert reference.with_tables(page, "new") == (
+        f"before\n{reference.BEGIN}\n\nnew\n{reference.END}\nafter\n"
+    )

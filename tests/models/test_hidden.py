@@ -1,0 +1,340 @@
+"""Trained values that are no parameters or buffers of the network are refused, with module and line."""
+
+from __future__ import annotations
+
+import functools
+import types
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from salsanity.errors import ModelError
+from salsanity.models.coverage import (
+    Covered,
+    coverage_of,
+    learned_share,
+    randomised_share,
+    still_trained,
+)
+from salsanity.models.network import prepare
+from salsanity.randomizers.draw import (
+    He,
+    Matched,
+    ModuleInit,
+    Permute,
+    TruncatedNormal,
+    truncated_normal,
+)
+from salsanity.randomizers.fresh import Keeping, fresh_draw
+from salsanity.randomizers.stages import first_stages, stages_of
+
+IMAGE = torch.rand(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(64, 12), nn.Linear(12, 8), nn.Linear(8, 3)
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.relu(self.b(torch.relu(self.a(x.flatten(1)))))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.features(x))
+
+
+class InAList(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers, self.head = [nn.Linear(64, 12), nn.Linear(12, 8)], nn.Linear(8, 3)
+
+    def forward(self, x):
+        x = x.flatten(1)
+        for layer in self.layers:
+            x = torch.relu(layer(x))
+        return self.head(x)
+
+
+class Hidden(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.head = {"backbone": Small()}, nn.Linear(8, 3)
+
+    def forward(self, x):
+        return self.head(self.inner["backbone"].features(x))
+
+
+class PlainTensor(nn.Module):
+    """`make` gives what the second layer multiplies with."""
+
+    def __init__(self, make) -> None:
+        super().__init__()
+        self.fc, self.head, self.make = nn.Linear(64, 12), nn.Linear(12, 3), make
+
+    def forward(self, x):
+        return self.head(torch.relu(torch.relu(self.fc(x.flatten(1))) @ self.make()))
+
+
+WEIGHTS = torch.randn(12, 12, generator=torch.Generator().manual_seed(3))
+HIDDEN = {
+    "layers in a list": InAList,
+    "a hidden backbone": Hidden,
+    "a plain tensor": lambda: PlainTensor(lambda: WEIGHTS),
+    "a plain tensor that wants gradients": lambda: PlainTensor(
+        lambda: WEIGHTS.clone().detach().requires_grad_()
+    ),
+    "an array": lambda: PlainTensor(lambda: torch.from_numpy(WEIGHTS.numpy())),
+    "a list of numbers": lambda: PlainTensor(lambda: torch.tensor(WEIGHTS.tolist())),
+    "a copy of an array": lambda: PlainTensor(lambda: torch.tensor(np.array(WEIGHTS.numpy()))),
+}
+
+
+@pytest.mark.parametrize("name", [n for n in HIDDEN if "gradients" not in n])
+def test_hidden_weights_are_refused_with_their_line(name):
+    with pytest.raises(
+        ModelError, match=r"none of its parameters and buffers: .*line \d+ of test_hi"
+    ):
+        prepare(HIDDEN[name](), IMAGE)
+
+
+def test_the_twins_that_register_them_run():
+    model = InAList()
+    model.layers = nn.ModuleList(model.layers)
+    assert prepare(model, IMAGE).weight_layers == 3
+    model = Hidden()
+    model.inner = nn.ModuleDict(model.inner)
+    assert prepare(model, IMAGE).weight_layers == 3
+    rotation = torch.eye(12).roll(1, 0)
+    (note,) = prepare(PlainTensor(lambda: rotation), IMAGE).notes
+    assert note.startswith("Taken for constants, though no buffers of the network: 144 numbers, ")
+    assert not prepare(PlainTensor(lambda: torch.tensor(2.0) * torch.eye(12)), IMAGE).notes
+
+
+def keeping(layer: nn.Module):
+    """As found on the web: replaces a forward by a closure over the layer, to keep what it saw."""
+    plain = layer.forward
+
+    def forward(x: Tensor) -> Tensor:
+        layer.seen = x
+        return plain(x)
+
+    return forward
+
+
+def test_a_closure_over_the_original_is_refused():
+    model = Small()
+    model.b.forward = keeping(model.b)
+    with pytest.raises(
+        ModelError, match=r"still runs the original network: .* b\.weight \(8, 12\)"
+    ):
+        prepare(model, IMAGE)
+    assert "seen" not in vars(model.a)
+
+
+def double(self: nn.Linear, x: Tensor) -> Tensor:
+    return 2 * nn.functional.linear(x, self.weight, self.bias)
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [lambda layer: types.MethodType(double, layer), lambda layer: functools.partial(double, layer)],
+)
+def test_a_forward_that_is_a_method_goes_to_the_copy(bound):
+    model = Small()
+    model.b.forward = bound(model.b)
+    network = prepare(model, IMAGE)
+    assert network.weight_layers == 3
+    torch.testing.assert_close(network.logits(IMAGE), model(IMAGE))
+    with torch.no_grad():
+        network.module.b.weight.zero_()
+        network.module.b.bias.zero_()
+    assert float(network.logits(IMAGE).std(0).max()) == 0  # it is the copy's layer that runs
+    assert float(model(IMAGE).detach().std(0).max()) > 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+def test_packed_and_whole_number_weights_are_refused():
+    quantised = torch.ao.quantization.quantize_dynamic(Small().eval(), {nn.Linear}, torch.qint8)
+    with pytest.raises(
+        ModelError, match=r"quantised layers \(quantized::linear_dynamic in module '0.a'\)"
+    ):
+        prepare(nn.Sequential(quantised, nn.Linear(3, 3)), IMAGE)
+    with pytest.raises(ModelError, match="runs quantised layers, whose weights are packed"):
+        prepare(quantised, IMAGE)
+
+    class Eight(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.scale = nn.Linear(64, 12), 0.02
+            self.register_buffer("weight", (WEIGHTS[:3] * 40).clamp(-127, 127).to(torch.int8))
+
+        def forward(self, x):
+            return self.fc(x.flatten(1)) @ (self.weight.float() * self.scale).t()
+
+    with pytest.raises(ModelError, match=r"weight holds weights as whole numbers \(torch.int8\)"):
+        prepare(Eight(), IMAGE)
+
+
+class Complex(nn.Module):
+    """Mixes frequencies with complex weights, as Fourier networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mix = nn.Parameter(torch.randn(40, 12, dtype=torch.complex64))
+        self.offset = nn.Parameter(torch.randn(12, dtype=torch.complex64))
+        self.fc = nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.fc((torch.fft.rfft2(x).flatten(1) @ self.mix + self.offset).abs())
+
+
+def rows_of(network, draw, **settings) -> tuple[Covered, ...]:
+    stages = first_stages(stages_of(network.blocks))
+    return coverage_of(network, [draw(network, 0), draw(network, 1)], stages, **settings)
+
+
+@pytest.mark.parametrize("draw", [ModuleInit(), He(), TruncatedNormal(), Permute(), Matched()])
+def test_complex_weights_are_drawn(draw):
+    network = prepare(Complex(), IMAGE)
+    rows = rows_of(network, draw)
+    assert {r.tensor: r.randomised for r in rows if r.layer == ""} == {"mix": True, "offset": True}
+    assert randomised_share(rows) == learned_share(rows) == 1
+    drawn = draw(network, 0)[""]["mix"]
+    assert drawn.dtype == torch.complex64
+    assert float(drawn.real.std()) == pytest.approx(float(drawn.imag.std()), rel=0.2)
+    if draw.name == "permute":
+        trained = network.trained[""]["mix"]
+        assert torch.equal(drawn.abs().flatten().sort()[0], trained.abs().flatten().sort()[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_complex_numbers_have_the_variance_of_real_ones(dtype):
+    like = torch.zeros(20_000, dtype=dtype)
+    drawn = truncated_normal(like, 0.5, torch.Generator().manual_seed(0))
+    # A normal truncated at two sds keeps .774 of its variance.
+    assert float(drawn.abs().square().mean()) == pytest.approx(0.774 * 0.25, rel=0.03)
+
+
+class Prototypes(nn.Module):
+    """Distances to class means that are kept in a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Small()
+        self.register_buffer("means", torch.randn(3, 8))
+        self.register_buffer("pixel_mean", torch.rand(1, 1, 1))
+
+    def forward(self, x):
+        return -torch.cdist(self.body.features(x - self.pixel_mean), self.means)
+
+
+def test_buffers_that_are_used_as_weights_count_and_are_drawn():
+    network = prepare(Prototypes(), IMAGE)
+    assert [b.name for b in network.blocks] == ["body.a", "body.b", "means"]
+    rows = rows_of(network, ModuleInit())
+    means = next(row for row in rows if row.tensor == "means")
+    assert (means.randomised, means.counts, means.stage) == (True, True, "means")
+    assert learned_share(rows) == 1
+    assert still_trained(rows) is None
+    unused = 8 * 3 + 3
+    assert randomised_share(rows) == pytest.approx(1 - unused / (network.parameters))
+
+
+def test_what_stays_trained_is_said_unless_it_was_asked_for():
+    network = prepare(Prototypes(), IMAGE)
+    forgetful = Keeping(ModuleInit(), ("body.a",))
+    with pytest.raises(ModelError, match="never randomised"):
+        rows_of(network, forgetful)
+    asked = rows_of(network, forgetful, keep=["body.a"])
+    assert learned_share(asked) == 1
+    assert still_trained(asked) is None
+    lost = [
+        *rows_of(network, ModuleInit()),
+        Covered("", "line 3", "outside", (50,), None, None, False, "x", True),
+    ]
+    assert learned_share(lost) == pytest.approx(1 - 50 / (64 * 12 + 12 + 12 * 8 + 8 + 24 + 50))
+    assert still_trained(lost) == (
+        "only 94.8% of the learned values that the network reads are randomised (at least 95% are needed): line 3 stay as "
+        "they are"
+    )
+
+
+def test_a_buffer_that_every_new_network_has_is_a_constant():
+    class Tables(Prototypes):
+        def __init__(self) -> None:
+            super().__init__()
+            self.means.copy_(WEIGHTS[:3, :8])
+
+    network = prepare(Tables(), IMAGE)
+    draw = fresh_draw(network, Tables)
+    (means,) = [row for row in rows_of(network, draw) if row.tensor == "means"]
+    assert (means.randomised, means.counts) == (False, False)
+    assert means.reason == "equal in every newly built network: a constant of the architecture"
+    with pytest.raises(ModelError, match="make_model gives no fresh networks"):  # twin: a parameter
+
+        def fixed() -> Tables:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                return Tables()
+
+        fresh_draw(prepare(fixed(), IMAGE), fixed)
+
+
+def test_a_network_of_buffers_alone_runs():
+    class Buffers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for i, shape in enumerate([(64, 12), (12, 8), (8, 3)]):
+                self.register_buffer(f"initializer_{i}", torch.randn(shape))
+
+        def forward(self, x):
+            x = torch.relu(x.flatten(1) @ self.initializer_0)
+            return torch.relu(x @ self.initializer_1) @ self.initializer_2
+
+    network = prepare(Buffers(), IMAGE)
+    assert [b.name for b in network.blocks] == [f"initializer_{i}" for i in range(3)]
+    assert randomised_share(rows_of(network, ModuleInit())) == 1
+    assert network.parameters == 64 * 12 + 12 * 8 + 24
+
+
+def test_a_converted_layer_without_the_tensors_of_its_class_is_drawn():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+    class Converted(nn.Linear):
+        def forward(self, x):
+            return x @ self.kernel.t() + self.offset
+
+    layer = Converted(64, 3)
+    kernel, offset = layer.weight.detach().clone(), layer.bias.detach().clone()
+    del layer.weight, layer.bias
+    layer.register_buffer("kernel", kernel)
+    layer.register_buffer("offset", offset)
+    model[1] = layer
+    rows = rows_of(prepare(model, IMAGE), ModuleInit())
+    assert all(row.randomised for row in rows if row.tensor == "kernel")
+
+
+class Fusing(Small):
+    """Keeps a fused weight from its first call on, whatever happens to the weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fused = None
+
+    def forward(self, x):
+        self.fused = 2 * self.b.weight if self.fused is None else self.fused
+        x = torch.relu(self.a(x.flatten(1))) @ self.fused.t()
+        return self.c(torch.relu(x))
+
+
+def test_what_an_earlier_call_left_in_the_place_of_weights_is_refused():
+    model = Fusing()
+    assert prepare(model, IMAGE).weight_layers == 3
+    with torch.no_grad():
+        model(IMAGE)
+    with pytest.raises(
+        ModelError, match=r"none of its parameters and buffers: 96 numbers, a tensor"
+    ):
+        prepare(model, IMAGE)
