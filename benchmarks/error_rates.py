@@ -31,7 +31,9 @@ import pandas as pd
 from scipy.special import stdtr
 
 from salsanity.records import CheckRecord, Line, Outcome, Words
-from salsanity.verdicts.cells import Answer, Cell, decide
+from salsanity.verdicts import words
+from salsanity.verdicts.answers import Answer, Cell
+from salsanity.verdicts.cells import decide
 from salsanity.verdicts.headline import headline
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.retained import retained_similarity
@@ -258,7 +260,7 @@ def _headline(scores: Planted, method: int) -> Outcome:
 
 def _answer(line: Line, S: np.ndarray, C: np.ndarray, A: np.ndarray) -> Answer:
     nothing, draws = np.full(len(A), np.nan), np.arange(S.shape[1])
-    return Answer(line, retained_similarity(StageTable(S, C, A, {}, nothing, draws)))
+    return Answer(line, retained_similarity(StageTable(S, C, A, {}, nothing, draws)), words.retains)
 
 
 def frame_of(scores: Planted) -> pd.DataFrame:
