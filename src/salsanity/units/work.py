@@ -7,7 +7,7 @@ every pair that names it, so that memory holds the maps of one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any, final
@@ -25,6 +25,7 @@ from salsanity.checks.frame import (
     Pair,
     State,
 )
+from salsanity.errors import UnitError
 from salsanity.methods import Method
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State as Pose
@@ -144,6 +145,8 @@ class Unit:
         named = {pair.changed for pair in pairs}
         changed = self.check.changed(self.worker.ground, self.chunk, self.key.draw, self.key.stages)
         wanted = [state for state in changed if state.name in named]
+        self._check_named({p.reference for p in pairs}, references)
+        self._check_named(named, {*references, *(state.name for state in wanted)})
         for state, maps in self._explained(wanted):
             self.pictures.take(self.key.images, maps, state.shown)
             features = self._prepared(maps, references)
@@ -158,6 +161,15 @@ class Unit:
             self._compare(pair, references[pair.reference], references[pair.changed].features)
         if self.key.draw == 0 and references:
             self._sure_ceilings(self._ceiling_of(pairs, references))
+
+    def _check_named(self, named: Collection[str], known: Collection[str]) -> None:
+        """Raise where pairs name a state that is not there: its rows would be missing in silence."""
+        lacking = sorted(set(named) - set(known))
+        if lacking:
+            raise UnitError(
+                f"expected a state {lacking[0]!r} of the check {self.key.check} in draw {self.key.draw}, as its pairs name "
+                f"it, got {', '.join(map(repr, sorted(known))) or 'none'}; name each state after its stage"
+            )
 
     @property
     def is_statistic(self) -> bool:
