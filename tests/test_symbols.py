@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from salsanity.errors import UsageError
-from salsanity.symbols import at_home, load_file, load_symbol, loaded_files
+from salsanity.symbols import at_home, load_file, load_symbol, recorded_files
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,8 @@ def test_a_file_is_imported_once_and_again_when_it_or_a_neighbour_changes(tmp_pa
     assert load_symbol(f"{file}:owner")() == "new"
     file.write_text(file.read_text() + "\ndef more(): return 1\n")
     assert load_symbol(f"{file}:more")() == 1
-    assert loaded_files() == (file,)
+    assert recorded_files(load_file(file)).keys() == {file, file.parent / "utils.py"}
+    assert recorded_files(pytest) == {}
 
 
 def test_a_file_that_fails_is_forgotten(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from typing import Any, Final, final
 from salsanity.errors import UsageError
 
 MAX_SPEC_LENGTH: Final = 2000
-_USER: Final = "salsanity_user_"
+USER: Final = "salsanity_user_"
+"""How names of modules begin that were imported from files which users named."""
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
@@ -96,7 +97,7 @@ def load_file(path: Path) -> ModuleType:
             f"Expected a Python file at {path}, found none; check the path before the colon"
         )
     path = path.resolve()
-    name = _module_name(path)
+    name = module_name(path)
     known = sys.modules.get(name)
     if known is not None and not _forgotten_if_changed(known):
         return known
@@ -116,10 +117,10 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def loaded_files() -> tuple[Path, ...]:
-    """List the files of users that this process imported: another process that loads them can unpickle what they define."""
-    found = [m.__file__ for name, m in sys.modules.items() if name.startswith(_USER)]
-    return tuple(sorted({Path(file) for file in found if file is not None}))
+def recorded_files(module: ModuleType) -> dict[Path, str]:
+    """Return the files of its folder that a user's module brought in, with their digests then; empty for other modules."""
+    record = getattr(getattr(module, "__spec__", None), "loader_state", None)
+    return dict(record.files) if isinstance(record, _Record) else {}
 
 
 def _parts(spec: str) -> tuple[str, str]:
@@ -246,11 +247,12 @@ def _family(name: str) -> dict[str, ModuleType]:
 
 
 def _alias(name: str, folder: Path) -> str:
-    return f"{_USER}{name}_{_tag(folder)}"
+    return f"{USER}{name}_{_tag(folder)}"
 
 
-def _module_name(path: Path) -> str:
-    return f"{_USER}{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{_tag(path)}"
+def module_name(path: Path) -> str:
+    """Return the name under which a user's file is imported, the same in every process."""
+    return f"{USER}{re.sub(r'[^A-Za-z0-9_]', '_', path.stem)}_{_tag(path)}"
 
 
 def _tag(path: Path) -> str:
@@ -309,7 +311,7 @@ def _late_elsewhere(folder: Path) -> frozenset[str]:
     records = [
         getattr(getattr(module, "__spec__", None), "loader_state", None)
         for name, module in [*sys.modules.items()]
-        if name.startswith(_USER)
+        if name.startswith(USER)
     ]
     found = [r.late for r in records if isinstance(r, _Record) and r.folder != folder]
     return frozenset().union(*found)

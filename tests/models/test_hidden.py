@@ -314,3 +314,27 @@ def test_a_converted_layer_without_the_tensors_of_its_class_is_drawn():
     model[1] = layer
     rows = rows_of(prepare(model, IMAGE), ModuleInit())
     assert all(row.randomised for row in rows if row.tensor == "kernel")
+
+
+class Fusing(Small):
+    """Keeps a fused weight from its first call on, whatever happens to the weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fused = None
+
+    def forward(self, x):
+        self.fused = 2 * self.b.weight if self.fused is None else self.fused
+        x = torch.relu(self.a(x.flatten(1))) @ self.fused.t()
+        return self.c(torch.relu(x))
+
+
+def test_what_an_earlier_call_left_in_the_place_of_weights_is_refused():
+    model = Fusing()
+    assert prepare(model, IMAGE).weight_layers == 3
+    with torch.no_grad():
+        model(IMAGE)
+    with pytest.raises(
+        ModelError, match=r"none of its parameters and buffers: 96 numbers, a tensor"
+    ):
+        prepare(model, IMAGE)

@@ -76,7 +76,6 @@ def test_a_buffer_that_is_added_or_multiplied_is_learned(use):
     assert traced(random(192), use, before=True)[0].kinds["", "held"] == "constant"  # of the input
 
 
-SINES = torch.sin(torch.arange(16)[:, None] / 100 ** (torch.arange(16)[None] / 16))
 CONSTANTS = {
     "mask": (random(16, 5).sign().clamp(min=0), lambda x, w: x @ w),
     "causal mask": (torch.full((16,), 0.0).index_fill(0, torch.arange(5), -1e9), lambda x, w: x + w),
@@ -106,11 +105,32 @@ def test_regular_values_are_no_learned_ones(name):
 
 
 def test_a_table_that_is_not_saved_is_a_constant():
-    def rotary(x, w):
-        return x * w[0]
+    table = random(1, 16)
+    plain, passing = (traced(table, torch.mul, persistent=saved)[0] for saved in (True, False))
+    assert (plain.kinds["", "held"], passing.kinds["", "held"]) == ("learned", "constant")
+    matrix = traced(*MATRICES["product"], persistent=False)[0]
+    assert matrix.kinds["", "held"] == "learned"  # as random features are
 
-    assert traced(SINES, rotary, persistent=False)[0].kinds["", "held"] == "constant"
-    assert traced(SINES, rotary)[0].kinds["", "held"] == "learned"
+
+def sines(rows: int, columns: int) -> Tensor:
+    angles = torch.arange(rows)[:, None] / 10_000 ** (torch.arange(0, columns, 2) / columns)
+    return torch.cat([angles.sin(), angles.cos()], 1)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        sines(197, 64),
+        sines(16, 8),
+        sines(50, 32).t(),
+        sines(64, 32)[None],
+        torch.cat([sines(14, 16).repeat(14, 1), sines(14, 16).repeat_interleave(14, 0)], 1),
+        sines(100, 8).half(),
+    ],
+)
+def test_tables_of_sines_are_regular(table):
+    assert is_regular(table)
+    assert not is_regular(table + 0.1 * random(*table.shape))  # twin: learned on
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

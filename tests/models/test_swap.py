@@ -217,3 +217,59 @@ def test_twin_a_shelf_that_never_forgets_hands_out_what_the_network_changed(
     monkeypatch.setattr(Shelf, "drop", lambda *_: None)
     with pytest.raises(AssertionError):
         test_a_shelf_gives_the_same_copy_until_the_network_changes_it()
+
+
+class Caching(nn.Module):
+    """Keeps what it computes of its weights in eval mode: biases of attention, fused kernels."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.a, self.b, self.how = nn.Linear(64, 8), nn.Linear(8, 3), how
+        self.table, self.kept, self.last = {}, [], None
+
+    def doubled(self):
+        if self.how == "mapping":
+            if "weight" not in self.table:
+                self.table["weight"] = 2 * self.b.weight
+            return self.table["weight"]
+        if self.how == "list":
+            self.kept = self.kept or []
+            if not self.kept:
+                self.kept.append(2 * self.b.weight)
+            return self.kept[0]
+        if self.how == "new attribute":
+            if not hasattr(self, "fused"):
+                self.fused = 2 * self.b.weight
+            return self.fused
+        self.last = 2 * self.b.weight if self.last is None else self.last
+        return self.last
+
+    def train(self, mode=True):
+        if mode:
+            self.table, self.kept, self.last = {}, [], None
+            vars(self).pop("fused", None)
+        return super().train(mode)
+
+    def forward(self, x):
+        return torch.relu(self.a(x.flatten(1))) @ self.doubled().t() + self.b.bias
+
+
+@pytest.mark.parametrize("how", ["mapping", "list", "new attribute", "attribute"])
+@pytest.mark.parametrize("used", [False, True])
+def test_what_a_network_keeps_of_its_weights_is_emptied(how, used):
+    model, example = Caching(how).eval(), torch.rand(2, 1, 8, 8)
+    if used:
+        with torch.no_grad():
+            model(example)
+    network = prepare(model, example)
+    assert network.trace.uses_tensor("b", "weight")
+    trained = network.logits(example)  # outside of any swap: it keeps the trained weights again
+    zero = {"b": {"weight": torch.zeros(3, 8), "bias": torch.zeros(3)}}
+    for _ in range(2):
+        with swapped(network, zero, exact=False):
+            assert not network.logits(example).any()
+            assert not network.logits(example).any()
+        with swapped(network, {}):
+            torch.testing.assert_close(network.logits(example), trained)
+    kept = [*vars(model)["table"], *vars(model)["kept"], model.last, vars(model).get("fused")]
+    assert any(value is not None for value in kept) == used  # the user's keeps what it had

@@ -14,6 +14,7 @@ CONTROLS = {"edge": Outcome.FAIL, "noise": Outcome.PASS}
 AFTER_FULL = "after all layers are randomised"
 AFTER_HALF = "after the top half of the network, down to half, is randomised"
 LOWER_BOUND = "with one network on true labels it can FAIL but never PASS"
+THESE_ONLY = "this speaks of these networks only"
 
 
 def record_of(*lines: Line, name: str = "cascade", **fields) -> CheckRecord:
@@ -45,7 +46,7 @@ def labels_record(true_networks: int = 2, *, threshold: float = 0.5, **fields) -
     honest = {"against": "TT", "of": "two honest networks' agreement"}
     line = Line(*after, nothing=True, **(honest if true_networks > 1 else {"caveat": LOWER_BOUND}))
     draw = ("pair of networks", "pairs of networks")
-    words = Words("a title", "a question?", "caught", "uncaught", draw=draw)
+    words = Words("a title", "a question?", "caught", "uncaught", draw=draw, scope=THESE_ONLY)
     return record_of(line, name="labels", words=words, is_course=False, **fields)
 
 

@@ -46,18 +46,8 @@ MINE = '''
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from scale_beside_mine import SCALE
+from net_beside_mine import Net
 from salsanity.similarity import Cosine, Scores
-
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.conv, self.head = nn.Conv2d(1, 3, 3), nn.Linear(3, 10)
-
-    def forward(self, x):
-        return self.head(torch.relu(self.conv(SCALE * x)).mean((2, 3)))
 
 
 def build():
@@ -112,10 +102,25 @@ def images():
 '''
 
 
+NEIGHBOUR = """
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(1, 3, 3), nn.Linear(3, 10)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(2 * x)).mean((2, 3)))
+"""
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> str:
     (tmp_path / "mine.py").write_text(MINE)
-    (tmp_path / "scale_beside_mine.py").write_text("SCALE = 2.0\n")
+    (tmp_path / "net_beside_mine.py").write_text(NEIGHBOUR)
     return str(tmp_path / "mine.py")
 
 
@@ -179,6 +184,17 @@ def test_the_digits_and_a_reference_network_go_with_the_job() -> None:
     loaded = load_model("reference:cnn", options={"in_channels": 1, "size": 32, "classes": 10})
     job = job_of(loaded.model, open_data("digits"), make_model=loaded.make_model, init="fresh")
     check_equal(job)
+
+
+def test_weight_norm_goes_with_the_job() -> None:
+    norm = nn.utils.parametrizations.weight_norm
+    layers = nn.Sequential(norm(nn.Linear(1024, 8)), nn.ReLU(), norm(nn.Linear(8, 10)))
+    job = job_of(nn.Sequential(nn.Flatten(), layers), open_data("digits"))
+    kept = job.model[1][0]  # type: ignore[index]
+    check_equal(job)
+    assert type(kept).__name__ == "ParametrizedLinear"
+    with pytest.raises(RuntimeError, match="only supported through"):
+        pickle.dumps(kept)  # which is why
 
 
 @pytest.mark.parametrize("spec", ["torchvision:resnet18", "reference:mlp"])
@@ -296,7 +312,8 @@ def test_a_file_that_has_nothing_to_do_with_the_job_may_be_gone(mine: str) -> No
 def test_an_edited_file_is_loaded_anew_and_an_unchanged_one_is_not(mine: str) -> None:
     first = load_model(f"{mine}:build").model
     assert type(load_model(f"{mine}:build").model) is type(first)
-    Path(mine).write_text(MINE.replace("Conv2d(1, 3, 3)", "Conv2d(1, 3, 5)"))
+    beside = Path(mine).with_name("net_beside_mine.py")
+    beside.write_text(NEIGHBOUR.replace("Conv2d(1, 3, 3)", "Conv2d(1, 3, 5)"))
     assert load_model(f"{mine}:build").model.conv.kernel_size == (5, 5)
 
 

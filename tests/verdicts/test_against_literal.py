@@ -22,7 +22,7 @@ from reference.verdict_frames import (
 )
 from reference.verdict_literal import literal_headline, literal_method
 from salsanity.records import CheckRecord, Line
-from salsanity.verdicts import Gate, intervals, judge, procedures, retained
+from salsanity.verdicts import Gate, answers, intervals, judge, procedures, retained
 from salsanity.verdicts import cells as cells_module
 
 CELLS = (("signed", "spearman"), ("absolute", "spearman"), ("absolute", "ssim"))
@@ -272,13 +272,13 @@ TWINS = {
     "mean of ratios": (retained, "linearised", mean_of_ratios),
     "no correction": (cells_module, "holm", without_holm),
     "Bonferroni": (cells_module, "holm", bonferroni),
-    "half of the reference maps are enough": (cells_module, "LEAST_ALIVE", 0.5),
-    "a tenth of the cells is enough": (cells_module, "LEAST_USED", 0.1),
-    "a half of the cells is needed": (cells_module, "LEAST_USED", 0.5),
-    "maps that stay may go blank": (cells_module, "LEAST_STAYED", 0.25),
-    "three images are enough": (cells_module, "LEAST_IMAGES", 3),
-    "a ceiling of .45 is enough": (cells_module, "LEAST_CEILING", 0.35),
-    "a fall of .05 is none": (cells_module, "NOTHING", 0.05),
+    "half of the reference maps are enough": (answers, "LEAST_ALIVE", 0.5),
+    "a tenth of the cells is enough": (answers, "LEAST_USED", 0.1),
+    "a half of the cells is needed": (answers, "LEAST_USED", 0.5),
+    "maps that stay may go blank": (answers, "LEAST_STAYED", 0.25),
+    "three images are enough": (answers, "LEAST_IMAGES", 3),
+    "a ceiling of .45 is enough": (answers, "LEAST_CEILING", 0.35),
+    "a fall of .05 is none": (answers, "NOTHING", 0.05),
     "ceiling in place of agreement": (
         procedures,
         "PROCEDURES",

@@ -35,7 +35,8 @@ def rates(benchmark, R, *, cells, repeats, size=(8, 5), spread=0, dead=(0.0, "at
         spread=benchmark.SPREADS[spread],
         dead=benchmark.Dead(*dead),
     )
-    return benchmark.outcomes(scores)
+    said = benchmark.judged(scores)
+    return {outcome: said.count(outcome) / len(said) for outcome in Outcome}
 
 
 def check_on_the_threshold(found):
@@ -54,6 +55,44 @@ def test_on_the_threshold_each_error_is_near_its_nominal_rate(benchmark, share, 
     assert found[Outcome.FAIL] < 0.088
     if not share:
         check_on_the_threshold(found)
+
+
+def sampled(benchmark, size, dead):
+    """A few methods near their lines."""
+    rng = np.random.default_rng(3)
+    known = {"size": size, "spread": benchmark.SPREADS[1], "dead": dead}
+    return [
+        benchmark.planted(rng, repeats=3, cells=3, R=R, **known)
+        for R in ((0.2, 0.75), (0.35, 0.6), (0.06, 0.3))
+    ]
+
+
+def check_the_simulation_judges_as_the_product(benchmark):
+    said = set()
+    for size in benchmark.SIZES:
+        for dead in benchmark.DEAD:
+            for scores in sampled(benchmark, size, dead):
+                found = benchmark.headlines(scores)
+                assert found == benchmark.judged(scores), (size, dead)
+                said |= set(found)
+    assert said == set(Outcome)
+
+
+def test_the_simulation_judges_as_the_product(benchmark):
+    check_the_simulation_judges_as_the_product(benchmark)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MANY_DRAWS", 2), ("holm", lambda ps, alpha: [p < alpha for p in ps])]
+)
+def test_a_product_with_another_rule_differs_from_the_simulation(
+    benchmark, monkeypatch, name, value
+):
+    from salsanity.verdicts import cells, intervals
+
+    monkeypatch.setattr(cells if name == "holm" else intervals, name, value)
+    with pytest.raises(AssertionError):
+        check_the_simulation_judges_as_the_product(benchmark)
 
 
 def test_a_twin_that_takes_draws_for_fixed_errs_far_more_often(benchmark, monkeypatch):

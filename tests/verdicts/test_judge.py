@@ -13,8 +13,8 @@ from scipy.stats import binomtest
 
 from reference.verdict_frames import CONTROLS, around, cascade_record, cell_frame, joined, record_of
 from salsanity.records import Line, Outcome
-from salsanity.verdicts import Gate, accuracy_gate, collapse_gates, distrust, judge
-from salsanity.verdicts.cells import Answer
+from salsanity.verdicts import Gate, accuracy_gate, collapse_gates, distrust, judge, words
+from salsanity.verdicts.answers import Answer
 from salsanity.verdicts.retained import retained_similarity
 from salsanity.verdicts.table import read_scores
 
@@ -698,7 +698,7 @@ def test_excess_orders_nothing_changed_above_everything():
     index = read_scores(frame, check="cascade")
     table = index.table(("gradient", "signed", "spearman"), "full")
     line = Line("full", "full", 0.2, "after", nothing=True)
-    assert Answer(line, retained_similarity(table)).excess == 1.0
+    assert Answer(line, retained_similarity(table), words.retains).excess == 1.0
 
 
 def test_a_large_run_is_judged_in_seconds():

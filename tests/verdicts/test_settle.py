@@ -23,7 +23,8 @@ def crossed(R, n, d, *, image=0.0, draw=0.0, residual=0.0, seed=0):
 def retained_of(z):
     """What a table of linearised R (NaN: holes) stands for."""
     used = np.isfinite(z)
-    R, interval, spread = measured(z[used], used)
+    found = measured(z[used], used)
+    R, interval, spread = found.mean, found.interval, found.spread
     return Retained(S=R, C=0, A=1, R=R, top=1, floor=0, interval=interval, spread=spread, used=used)
 
 

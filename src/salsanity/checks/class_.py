@@ -55,6 +55,11 @@ class ClassChange:
         checked(self)
 
     @property
+    def draws(self) -> int | None:
+        """One where the other class is not drawn, or as many as the run has (None)."""
+        return None if self.class_choice == "random" else 1
+
+    @property
     def lines(self) -> tuple[Line, ...]:
         """At most `d_class` may be retained."""
         return (

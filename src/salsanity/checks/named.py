@@ -77,7 +77,7 @@ def lacking(check: Any) -> frozenset[str]:
     """Name the options of every run that a check, or a class of checks, does not have."""
     has_draws = bool(getattr(check, "has_draws", True))
     lacks = {
-        "draws": not has_draws or getattr(check, "draws", None) is not None,
+        "draws": not has_draws or isinstance(getattr(check, "draws", None), int),
         "until_decided": not has_draws,
         "target": getattr(check, "target", None) is not None,
     }
@@ -132,12 +132,13 @@ def settled(check: Any, ground: Ground) -> Settled:
     fits = getattr(check, "fits", None)
     if fits is not None:
         fits(ground)
-    draws = int(getattr(check, "draws", ground.draws))
+    own: int | None = getattr(check, "draws", None)
+    draws = ground.draws if own is None else own
     return Settled(
         Completed(check, draws),
         settings=identity_of(check) if is_dataclass(check) else {},
         test=str(getattr(check, "test", "retained")),
-        is_fixed=draws == 1 and hasattr(check, "draws"),
+        is_fixed=own == 1,
     )
 
 

@@ -121,6 +121,7 @@ def settled(module: nn.Module, device: torch.device) -> nn.Module:
     moved = module.to(device)
     module = moved if isinstance(moved, nn.Module) else module
     try:
+        module.train()  # which also empties what networks keep of their weights in eval mode
         module.eval()
     except NotImplementedError:  # exported programs have no mode
         for part in module.modules():

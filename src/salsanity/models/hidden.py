@@ -19,7 +19,7 @@ from salsanity.models.slots import Slot, memory_of
 from salsanity.models.tracing import Trace
 
 MANY: Final = 100
-"""So many numbers that the pass itself makes of an array and uses as a matrix are no constant of the code."""
+"""More irregular numbers that are added, or that the pass itself makes a matrix of, are no constants of the code."""
 
 _SHOWN: Final = 3
 
@@ -54,12 +54,14 @@ def check_nothing_hidden(slots: Sequence[Slot], trace: Trace, original: nn.Modul
 
 
 def is_weight(found: Outside) -> bool:
-    """Whether a tensor beside the slots holds what training found: layers' parameters, and large irregular matrices."""
+    """Whether a tensor beside the slots holds what training found: layers' parameters, and many irregular numbers."""
     if isinstance(found.tensor, nn.Parameter) or (found.tensor.requires_grad and not found.made):
         return True
-    if not found.use.is_matrix or is_regular(found.tensor):
-        return False
-    return not found.made or found.tensor.numel() > MANY
+    is_matrix, is_large = found.use.is_matrix, found.tensor.numel() > MANY
+    is_added = "arithmetic" in found.use.roles and not (found.use.with_weights or found.made)
+    return (is_large if found.made or not is_matrix else True) and (
+        (is_matrix or is_added) and not is_regular(found.tensor)
+    )
 
 
 def note_on_outside(trace: Trace) -> str | None:

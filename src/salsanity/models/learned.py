@@ -35,6 +35,9 @@ MANY_DIFFERENT: Final = 2_000
 MANY_WHOLE: Final = 150
 """The same of whole numbers: eight bits hold 256."""
 
+FEWEST_ROWS: Final = 8
+"""In shorter tables a sine is not told from other values."""
+
 SPARSE: Final = 0.9
 """With more zeros than this share, a tensor is a mask or a bank of filters."""
 
@@ -80,9 +83,30 @@ def is_regular(tensor: Tensor) -> bool:
     is_sparse = float((values == 0).double().mean()) > SPARSE
     if is_sparse or different < 2 or different <= FEW * min(len(values), many):
         return True
+    if _are_waves(tensor, values):
+        return True
     steps = values.diff()
     even = float((steps - steps.mean()).abs().max()) < 1e-4 * float(steps.abs().max())
     return (even and len(values) > 3) or _are_multiples(values)
+
+
+def _are_waves(tensor: Tensor, values: Tensor) -> bool:
+    """Whether the columns of a table are sines of the row, as tables of positions are: s(n+1) + s(n-1) = r s(n).
+
+    Places where a sine starts anew (a table of rows and columns of an image) are passed over by taking medians.
+    """
+    if tensor.is_complex() or tensor.ndim < 2 or len(values) < tensor.numel():
+        return False
+    table = values.view(-1, tensor.shape[-1])
+    return any(len(t) >= FEWEST_ROWS and _are_sines(t) for t in (table, table.t()))
+
+
+def _are_sines(table: Tensor) -> bool:
+    around, here = table[2:] + table[:-2], table[1:-1]
+    is_clear = here.abs() > 0.1 * here.abs().amax(0)
+    ratio = torch.where(is_clear, around / here, torch.nan).nanmedian(0).values
+    missed = (around - ratio * here).abs().nanmedian(0).values
+    return bool((missed < 1e-3 * here.abs().amax(0).clamp(min=1e-12)).all())
 
 
 def _are_multiples(values: Tensor) -> bool:

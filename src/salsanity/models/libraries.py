@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, final
 from torch import nn
 
 from salsanity.errors import ModelError
-from salsanity.models.load import Source
+from salsanity.models.source import Source
 
 Preprocessing = dict[str, Any]
 Names = tuple[str, ...]

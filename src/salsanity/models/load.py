@@ -14,6 +14,7 @@ from typing import Any, Final, final
 from torch import nn
 
 from salsanity.errors import ModelError
+from salsanity.models.source import Source
 from salsanity.models.weights import load_weights, read_weights
 from salsanity.symbols import at_home, home_of, load_symbol, parse_call
 
@@ -47,16 +48,6 @@ class LoadedModel:
     class_names: tuple[str, ...] | None
     name: str
     notes: tuple[str, ...] = ()
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Source:
-    """Where a network comes from: how to build it untrained and, if the library can, trained."""
-
-    build: Callable[[], nn.Module]
-    pretrained: Callable[[], nn.Module] | None = None
-    about: Callable[[nn.Module], tuple[dict[str, Any] | None, tuple[str, ...] | None]] | None = None
 
 
 def load_model(

@@ -15,6 +15,7 @@ from salsanity.models.copying import copied, eagerly, settled, unwrapped
 from salsanity.models.hidden import check_nothing_hidden, note_on_outside
 from salsanity.models.hooks import Hooks, refuse_global_hooks
 from salsanity.models.outputs import Choice, logits_in, remember
+from salsanity.models.saved import SavedModule, saved_modules
 from salsanity.models.slots import Key, Slot, fingerprint_of, slots_of, values_of
 from salsanity.models.tracing import Trace
 from salsanity.models.trial import Trial, without_left_hooks
@@ -40,8 +41,9 @@ class Network:
 
     `blocks`: bottom (first executed) first. `trained`: a second copy of every parameter and buffer, layer -> tensor name
     -> values, never shown to foreign code; `homes`: where their originals lie. `fingerprint`: SHA-256 over names, dtypes,
-    shapes and bytes of parameters and buffers. `output`: which of several outputs are the logits. `notes`: sentences that
-    a run and its report tell. `largest_batch`: in which an image may be explained; None: any.
+    shapes and bytes of parameters and buffers. `clean`: the modules as they were before any pass. `output`: which of
+    several outputs are the logits. `notes`: sentences that a run and its report tell. `largest_batch`: in which an image
+    may be explained; None: any.
     """
 
     module: nn.Module
@@ -53,6 +55,7 @@ class Network:
     trained: Mapping[str, Mapping[str, Tensor]]
     homes: dict[Key, int]
     device: torch.device
+    clean: tuple[SavedModule, ...] = ()
     output: Choice | None = None
     notes: tuple[str, ...] = ()
     largest_batch: int | None = None
@@ -160,6 +163,7 @@ def prepare(
         trained=trained,
         homes={slot.key: slot.tensor.data_ptr() for slot in slots},
         device=where,
+        clean=saved_modules(module),
         output=output,
         notes=tuple(note for note in notes if note is not None),
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from salsanity.errors import ModelError
 from salsanity.models.network import Network
+from salsanity.models.saved import SavedModule, saved_modules
 
 Weights = Mapping[str, Mapping[str, Tensor]]
 """Layer path -> name of a parameter or buffer that the layer owns directly -> values."""
@@ -48,11 +49,14 @@ def swapped(
     kept there for the next time. On the way out, whatever happened, every module has the attributes, hooks, mode,
     parameters and buffers (the same objects, at the same memory) that it had on the way in. With `exact`, values that
     the body changed in place are found by comparing them with the trained ones; without it, by torch's version counters
-    alone, which writing through `.data` evades.
+    alone, which writing through `.data` evades. What the network keeps of earlier passes (biases of attention that were
+    computed from its weights, say) is emptied on the way in: it belongs to other weights.
 
     Raises ModelError, before anything is changed, for tensors that the network does not have.
     """
     targets = _targets(network, weights)
+    for module in network.clean:
+        module.empty_caches()
     before = _Before.of(network)
     versions: list[int] = []
     store = Shelf() if shelf is None else shelf
@@ -127,53 +131,15 @@ class _SavedTensor:
 
 @final
 @dataclass(frozen=True)
-class _SavedModule:
-    """A module's class, attributes, and the contents of its tables (parameters, hooks ...)."""
-
-    module: nn.Module
-    kind: type[nn.Module]
-    attributes: dict[str, Any]
-    tables: dict[str, dict[Any, Any]]
-
-    @classmethod
-    def of(cls, module: nn.Module) -> _SavedModule:
-        attributes = dict(vars(module))
-        tables = {k: dict(v) for k, v in attributes.items() if isinstance(v, dict)}
-        return cls(module, type(module), attributes, tables)
-
-    def restore(self) -> None:
-        """Put back what differs; tables keep their identity, because hook handles refer to them."""
-        if type(self.module) is not self.kind:
-            self.module.__class__ = self.kind
-        for name, table in self.tables.items():
-            live = self.attributes[name]
-            if not _same_items(live, table):
-                live.clear()
-                live.update(table)
-        own = vars(self.module)
-        if not _same_items(own, self.attributes):
-            own.clear()
-            own.update(self.attributes)
-
-
-def _same_items(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> bool:
-    """Whether two tables hold the same objects under the same keys in the same order."""
-    if not a and not b:  # most tables of hooks
-        return True
-    return list(map(id, a.values())) == list(map(id, b.values())) and list(a) == list(b)
-
-
-@final
-@dataclass(frozen=True)
 class _Before:
     """All of a network as it was on the way in."""
 
-    modules: tuple[_SavedModule, ...]
+    modules: tuple[SavedModule, ...]
     tensors: tuple[tuple[_SavedTensor, Tensor | None], ...]
 
     @classmethod
     def of(cls, network: Network) -> _Before:
-        modules = tuple(_SavedModule.of(module) for module in network.module.modules())
+        modules = saved_modules(network.module)
         tensors = []
         for slot in network.slots:
             # Inside another swap the memory is not the trained one: its values cannot be checked.

@@ -21,6 +21,7 @@ from salsanity.models.outputs import (
     look_like_probabilities,
     note_on,
 )
+from salsanity.models.saved import saved_modules
 from salsanity.models.tracing import Trace, trace
 
 
@@ -68,8 +69,13 @@ class Trial:
             return seen[-1][1]
 
         devices = [example.device] if example.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            found = trace(self.module, example, logits=keep)
+        before = saved_modules(self.module)
+        try:
+            with torch.random.fork_rng(devices=devices):
+                found = trace(self.module, example, logits=keep)
+        finally:
+            for module in before:
+                module.restore()
         output, scores = seen[-1][0], seen[-1][1].detach()
         check_scores(scores, len(example))
         odd = look_like_probabilities(scores, found.last_operation)

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
+
+from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrize import is_parametrized
 
 from salsanity.errors import UsageError
 from salsanity.units.files import Files, load_files
@@ -40,9 +46,38 @@ def unpacked(kind: type, files: Files, parts: Parts) -> Any:
     return kind(**{name: _read(name, part) for name, part in parts})
 
 
+class _Pickler(pickle.Pickler):
+    """Takes parametrised layers (weight norm) too, which torch itself refuses to pickle: their class is made on the fly."""
+
+    def reducer_override(self, value: Any) -> Any:
+        """Rebuild such a layer from the class that it was before, and its state."""
+        if isinstance(value, nn.Module) and is_parametrized(value):
+            # weight_norm's hook, a local function, matters to load_state_dict alone
+            state = {**vars(value), "_load_state_dict_pre_hooks": OrderedDict()}
+            return _blank, (type(value).__bases__[0],), state, None, None, _parametrise
+        return NotImplemented
+
+
+def _blank(kind: type[nn.Module]) -> nn.Module:
+    return kind.__new__(kind)
+
+
+def _parametrise(module: nn.Module, state: Mapping[str, Any]) -> None:
+    vars(module).update(state)
+    parametrize._inject_new_class(module)
+    for name in module.parametrizations:  # type: ignore[union-attr]
+        parametrize._inject_property(module, name)
+
+
+def _dumped(value: Any) -> bytes:
+    found = io.BytesIO()
+    _Pickler(found, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
+    return found.getvalue()
+
+
 def _pickled(name: str, value: Any) -> bytes:
     try:
-        return pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
+        return _dumped(value)
     except Exception as error:  # the user's objects may raise anything
         culprit, reason = next(_culprits(value), ("", error))
         what = f"the {NAMES.get(name, name)} {culprit}".rstrip()
@@ -57,7 +92,7 @@ def _culprits(value: Any) -> Iterator[tuple[str, Exception]]:
     elements = value.values() if isinstance(value, Mapping) else value
     for element in elements if isinstance(elements, tuple | type({}.values())) else ():
         try:
-            pickle.dumps(element, protocol=pickle.HIGHEST_PROTOCOL)
+            _dumped(element)
         except Exception as error:  # noqa: BLE001 - see above
             yield str(getattr(element, "name", type(element).__name__)), error
 

@@ -21,35 +21,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Final, final
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from salsanity.records import Line, Outcome
-from salsanity.verdicts.cells import Cell, Decision, decide
+from salsanity.verdicts.answers import Cell, Decision, Exchanged
+from salsanity.verdicts.cells import decide
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.retained import Retained, retained_similarity
 from salsanity.verdicts.table import FloatArray, IntArray, Place, Scores, StageTable
 
 TIE: Final = 1e-9
 """Deviations this close are equal: maps that never change differ by rounding."""
-
-
-@final
-@dataclass(frozen=True)
-class Exchanged:
-    """What exchanging networks gave: own_k, dev_k, and the exact p; NaN where pairs are missing or network 0 has no map."""
-
-    own: FloatArray
-    dev: FloatArray
-    p: float
-
-    @property
-    def draws(self) -> int:
-        """Random networks."""
-        return max(0, len(self.own) - 1)
 
 
 def pair_index(smaller: int, larger: int) -> int:

@@ -16,14 +16,14 @@ from typing import Final, Protocol
 import numpy as np
 from scipy.special import betaincinv, stdtr
 
-from salsanity.verdicts.cells import (
+from salsanity.verdicts.answers import (
     LEAST_ALIVE,
     LEAST_STAYED,
     LEAST_USED,
     Answer,
     Decision,
-    Family,
 )
+from salsanity.verdicts.cells import Family
 from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.settle import Components
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from salsanity.records import CheckRecord, Outcome, Verdict
 from salsanity.verdicts import words
-from salsanity.verdicts.cells import Decision
+from salsanity.verdicts.answers import Decision
 from salsanity.verdicts.retained import Retained
 
 DOMINATED: Final = 0.05
@@ -31,10 +31,8 @@ def headline(decisions: Sequence[Decision], record: CheckRecord) -> Decision | N
     never = record.never_pass if record.never_pass in top.answer.caveat else ""
     if never and top.outcome is not Outcome.FAIL and never not in top.reason:
         top = replace(top, reason=f"{top.reason}; {never}")
-    if record.words.draw == words.DRAWS:
-        return top
-    these = f"this speaks of these {record.words.draw[1]} only"
-    return replace(top, reason=f"{top.reason}; {these}")
+    scope = f"; {record.words.scope}" if record.words.scope else ""
+    return replace(top, reason=top.reason + scope)
 
 
 def dominated_cells(

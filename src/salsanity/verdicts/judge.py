@@ -9,7 +9,7 @@ from typing import final
 import pandas as pd
 
 from salsanity.records import CONTROLS, CheckRecord, Kept, Line, Outcome, Verdict
-from salsanity.verdicts.cells import Answer, Cell, Decision
+from salsanity.verdicts.answers import Answer, Cell, Decision
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
@@ -31,9 +31,7 @@ class Writer:
         if top is None:
             silent = Outcome.UNINFORMATIVE
             return [Verdict(record.name, method, None, None, silent, NO_SCORES, init=record.init)]
-        scope = f"; {record.words.scope}" if record.words.scope else ""
-        spoken = replace(top, reason=top.reason + scope)
-        first = replace(self.verdict(spoken), view=None, similarity=None)
+        first = replace(self.verdict(top), view=None, similarity=None)
         return [first, *map(self.verdict, decisions)]
 
     def verdict(self, decision: Decision) -> Verdict:

@@ -23,8 +23,9 @@ import numpy as np
 from salsanity.errors import StoreError
 from salsanity.records import Line, Outcome
 from salsanity.verdicts import words
-from salsanity.verdicts.cells import Answer, Cell, Decision, decide
-from salsanity.verdicts.exchange import Exchanged, decide_exchanged, exchanged, of_trained
+from salsanity.verdicts.answers import Answer, Cell, Decision, Exchanged
+from salsanity.verdicts.cells import decide
+from salsanity.verdicts.exchange import decide_exchanged, exchanged, of_trained
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.retained import (
     Retained,

@@ -20,7 +20,7 @@ from typing import Final, final
 import pandas as pd
 
 from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Outcome, Verdict
-from salsanity.verdicts.cells import Decision
+from salsanity.verdicts.answers import Decision
 from salsanity.verdicts.futility import hopeless, lacks_maps, lost
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import headline

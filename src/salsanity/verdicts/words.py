@@ -5,20 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from salsanity.verdicts.cells import Answer
+    from salsanity.verdicts.answers import Answer
     from salsanity.verdicts.retained import Retained
     from salsanity.verdicts.settle import More
 
-NAMES: Final = {"spearman": "Spearman", "ssim": "SSIM", "hog": "HOG", "pearson": "Pearson"}
 NOTHING: Final = "nothing changed: "
 DRAWS: Final = ("draw", "draws")
 LADDER: Final = ((5, 0.87), (20, 0.68), (50, 0.36), (70, 0.19), (80, 0.12), (90, 0.05))
 """What a mixture of an edge detector and so many per cent noise (by variance) retains: what a threshold means."""
-
-
-def cell_name(view: str, similarity: str) -> str:
-    """Return a cell's name, as "absolute Spearman"."""
-    return f"{view} {NAMES.get(similarity, similarity)}"
 
 
 def ladder() -> str:
