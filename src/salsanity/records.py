@@ -180,6 +180,11 @@ class CheckRecord:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What the check was asked with, as JSON values: a run in the same folder may differ only where the check says so."""
 
+    @property
+    def gives_verdicts(self) -> bool:
+        """Whether something hangs on its outcomes; a statistic of one map is measured, and no verdict hangs on it."""
+        return self.test != "statistic"
+
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
         return asdict(self)

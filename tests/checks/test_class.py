@@ -151,7 +151,7 @@ def test_draws_are_refused_where_there_are_none() -> None:
 @pytest.mark.parametrize(("choice", "draws"), [("random", DRAWS), ("second", 1), ("least", 1)])
 def test_what_is_not_drawn_has_one_draw(choice: str, draws: int) -> None:
     found = settled(ClassChange(choice), ground(linear(), images()))
-    assert found.check.draws == draws
+    assert found.record(("spearman",)).draws == draws
     assert found.is_fixed is (draws == 1)
 
 

@@ -10,7 +10,7 @@ import pytest
 from salsanity.errors import StoreError
 from salsanity.report import read_run, write_report
 from salsanity.store.directory import DirectoryStore
-from salsanity.suite.result import Result
+from salsanity.suite.result import ExitCode, Result
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 OLD = ("check-format-1", "labels-format-1")
@@ -24,7 +24,8 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def test_scores_and_verdicts_are_read(folder: Path) -> None:
     result = Result(folder)
-    assert result.spec["format_version"] == 1
+    assert result.spec["format_version"] == 2  # as today's folders say it
+    assert result.exit_code in set(ExitCode)
     assert set(result.headlines["method"]) == {"gradient", "smoothgrad"}
     assert set(result.scores["method"]) >= {"gradient", "smoothgrad", "edge", "noise"}
     assert result.scores["value"].notna().all()

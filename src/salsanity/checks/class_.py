@@ -38,6 +38,7 @@ class ClassChange:
     )
 
     name: ClassVar[str] = "class"
+    is_together: ClassVar[bool] = True
     needs: ClassVar[str] = "a trained network and images"
     costs: ClassVar[str] = "one explanation of another class per image and draw"
     controls: ClassVar[Mapping[str, Outcome]] = {"edge": Outcome.FAIL, "noise": Outcome.PASS}

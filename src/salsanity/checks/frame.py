@@ -253,8 +253,9 @@ class SimpleCheck(Protocol):
     changed state differs from the reference in what the check changes and in nothing else, noise included (give it
     `stream=REFERENCE_STREAM`): no change is then 1, otherwise the trained network is explained again under other noise;
     `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
-    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `method(m)`;
-    `measures`; `test`.
+    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `is_together = True` where
+    draws change no weights and no inputs: all of a chunk are then one unit, whose states share forward passes;
+    `method(m)`; `measures`; `test`.
     """
 
     name: str
@@ -272,12 +273,18 @@ class Completed:
     """A simple check with everything that it left out."""
 
     simple: Any
-    draws: int
+    columns: int
+    """Draws, and so columns of a complete table."""
 
     @property
     def name(self) -> str:
         """The check's name."""
         return str(self.simple.name)
+
+    @property
+    def draws(self) -> int:
+        """Units of a chunk: one for each draw, or one for all."""
+        return 1 if self.is_together else self.columns
 
     @property
     def words(self) -> Words:
@@ -318,14 +325,18 @@ class Completed:
         self, ground: Ground, chunk: Chunk, draw: int, stages: Sequence[str]
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
-        own = self.simple.changed(ground, chunk, draw)
-        states = [self._completed(s, draw) for s in own]
+        states = [
+            self._completed(state, drawn)
+            for drawn in self._drawn(draw)
+            for state in self.simple.changed(ground, chunk, drawn)
+        ]
         return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Compare every stage with the trained network, and the trained network with itself under other noise."""
         found = [
-            Pair(str(s["name"]), int(s["index"]), draw, TRAINED, self._state(draw, str(s["name"])))
+            Pair(str(s["name"]), int(s["index"]), k, TRAINED, self._state(k, str(s["name"])))
+            for k in self._drawn(draw)
             for s in self.stages
         ]
         own = Pair(REFERENCE_STAGE, 0, 0, TRAINED, again(self.name).name)
@@ -337,8 +348,13 @@ class Completed:
         return method if wrap is None else wrap(method)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return the check itself: its code and fields."""
-        return {"check": self.simple}
+        """Return the check itself: its code and fields; and how many draws share a unit."""
+        return {"check": self.simple, **({"draws": self.columns} if self.is_together else {})}
+
+    @property
+    def is_together(self) -> bool:
+        """Whether all draws of a chunk are one unit."""
+        return bool(getattr(self.simple, "is_together", False))
 
     @property
     def is_exact(self) -> bool:
@@ -349,6 +365,10 @@ class Completed:
         """Name a state apart from those of other checks; the figures show the first draw."""
         shown = "" if draw else state.shown or state.name
         return replace(state, name=self._state(draw, state.name), shown=shown)
+
+    def _drawn(self, unit: int) -> range:
+        """Return the draws of a unit."""
+        return range(self.columns) if self.is_together else range(unit, unit + 1)
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"

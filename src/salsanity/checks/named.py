@@ -136,6 +136,7 @@ def settled(check: Any, ground: Ground) -> Settled:
     draws = ground.draws if own is None else own
     return Settled(
         Completed(check, draws),
+        columns=draws,
         settings=identity_of(check) if is_dataclass(check) else {},
         test=str(getattr(check, "test", "retained")),
         is_fixed=own == 1,

@@ -27,11 +27,11 @@ def check_junit(path: Path | None) -> None:
 
 def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:
     """Print the verdicts, write them as JUnit XML where that is asked for, and return the exit code."""
-    from salsanity.report import read_run, verdict_table, write_junit
+    from salsanity.report import verdict_table, write_junit
     from salsanity.suite.terminal import shown, terminal
 
     if junit is not None:
-        write_junit(read_run(result.folder), junit)
+        write_junit(result.run, junit)
     if as_json:
         json.dump(
             json.loads((result.folder / "verdicts.json").read_text("utf-8")), sys.stdout, indent=1
@@ -40,7 +40,7 @@ def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:
     else:
         from rich.console import Console
 
-        Console(highlight=False).print(verdict_table(read_run(result.folder)))
+        Console(highlight=False).print(verdict_table(result.run))
     places = f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}"
     terminal().print(shown(places), markup=False)
     return int(result.exit_code)

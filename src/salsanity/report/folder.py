@@ -194,19 +194,21 @@ class Run:
         return bool(self.gates.get("trusted", True))
 
 
-def read_run(folder: Path | str) -> Run:
+def read_run(folder: Path | str, *, documents: Json | None = None) -> Run:
     """Read a run folder; needs neither the network nor torch.
+
+    `documents`: what its JSON files said, by name, where that was read before; scores and pictures are those of its run.
 
     Raises:
         StoreError: the folder is not a run, is damaged, or is of another format version.
     """
-    folder = Path(folder)
-    spec = _read_spec(folder)
+    folder, held = Path(folder), documents or {}
+    spec = _read_spec(folder, held)
     records = _records(folder, spec)
-    gates = upgraded_gates(_read_json(folder, "gates.json", default={}), spec)
-    verdicts = _read_verdicts(folder, spec)
+    gates = upgraded_gates(_read_json(folder, "gates.json", held, default={}), spec)
+    verdicts = _read_verdicts(folder, spec, held)
     scores = _read_scores(folder, spec)
-    coverage = tuple(_read_json(folder, "coverage.json", default=[]))
+    coverage = tuple(_read_json(folder, "coverage.json", held, default=[]))
     gallery = _read_gallery(folder, spec)
     parts = (
         Part(
@@ -251,7 +253,9 @@ def _gates_of(gates: Json, check: str) -> Json:
     return {**gates, **own, "controls": controls}
 
 
-def _read_json(folder: Path, name: str, *, default: object = None) -> Any:
+def _read_json(folder: Path, name: str, held: Json, *, default: object = None) -> Any:
+    if name in held:
+        return held[name]
     path = inside(folder, folder / name)
     if not path.exists() and default is not None:
         return default
@@ -268,8 +272,8 @@ def _read_json(folder: Path, name: str, *, default: object = None) -> Any:
     return value
 
 
-def _read_spec(folder: Path) -> Json:
-    raw = _read_json(folder, "spec.json")
+def _read_spec(folder: Path, held: Json) -> Json:
+    raw = _read_json(folder, "spec.json", held)
     try:
         spec: Json = upgraded(raw)
     except StoreError as error:
@@ -282,8 +286,8 @@ def _read_spec(folder: Path) -> Json:
     return spec
 
 
-def _read_verdicts(folder: Path, spec: Json) -> list[Verdict]:
-    rows = _read_json(folder, "verdicts.json")
+def _read_verdicts(folder: Path, spec: Json, held: Json) -> list[Verdict]:
+    rows = _read_json(folder, "verdicts.json", held)
     return [from_json(row) for row in upgraded_verdicts(rows, spec)]
 
 

@@ -152,6 +152,16 @@ class DirectoryStore:
         spec, rows = self.read_spec(), self.read_json("verdicts.json")
         return upgraded_verdicts(rows, spec) if spec and rows else []
 
+    def read_documents(self) -> dict[str, Any]:
+        """Read the JSON files of a run by name, in today's format; those that are not there yet are left out."""
+        found = {
+            "spec.json": self.read_spec(),
+            "gates.json": self.read_gates(),
+            "verdicts.json": self.read_verdicts(),
+            "coverage.json": self.read_json("coverage.json"),
+        }
+        return {name: value for name, value in found.items() if value}
+
     def read_object(self, name: str) -> dict[str, Any] | None:
         """Read a JSON object that a run can make again; a damaged one is kept as `name`.damaged, and None returned."""
         try:

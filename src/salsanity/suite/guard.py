@@ -17,7 +17,6 @@ from salsanity import registry
 from salsanity.checks.named import DEFAULT, lacked_by_all
 from salsanity.errors import UsageError
 from salsanity.records import CheckRecord, Outcome
-from salsanity.report import read_run
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import printable
 from salsanity.store.folder import held
@@ -104,8 +103,8 @@ def answered(question: Question, *, where: Path, title: str, fresh: bool = False
     with _alone(folder):
         if fresh and folder.exists():
             shutil.rmtree(folder)
-        remembered = Result(folder)
-        if (folder / _LAST).exists() and not remembered.gates.get("failed_units"):
+        remembered = Result(folder) if (folder / _LAST).exists() else None
+        if remembered is not None and not remembered.gates.get("failed_units"):
             return remembered
         return run(
             list(question.checks),
@@ -132,11 +131,11 @@ def allowed(names: Collection[str]) -> frozenset[Outcome]:
 
 def complaint(result: Result, *, let_through: Collection[Outcome] = ALLOWED) -> str | None:
     """Return why a test must fail: the verdict table, 80 columns wide, and the report's path; None where it passes."""
-    run = read_run(result.folder)
+    run = result.run
     bad = [
         f"salsanity: {printable(method)} {_said(headline.outcome, part.record, len(run.parts) > 1)}"
         for part in run.parts
-        if part.record.test != MEASURED
+        if part.record.gives_verdicts
         for method, headline in part.headlines.items()
         if method in part.methods and headline.outcome not in let_through
     ]
@@ -149,9 +148,6 @@ def complaint(result: Result, *, let_through: Collection[Outcome] = ALLOWED) -> 
     lines = [textwrap.fill(line, 80) for line in [*lines, *bad]]
     return "\n".join([*lines, "", plain_table(run), "", f"Report: {report}"])
 
-
-MEASURED: Final = "statistic"
-"""Checks of this kind measure, and no verdict hangs on them (`CheckRecord.test`)."""
 
 _UNDECIDED: Final = {
     Outcome.INCONCLUSIVE: "raise draws or max_images, or allow it",

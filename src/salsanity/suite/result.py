@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any, final
 import pandas as pd
 
 from salsanity.errors import FailuresFound, MethodError
-from salsanity.records import CONTROLS, Outcome
+from salsanity.records import CONTROLS, CheckRecord, Outcome
 from salsanity.store.directory import DirectoryStore, all_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from salsanity.report import Run
 
 
 class ExitCode(IntEnum):
@@ -32,28 +35,42 @@ class ExitCode(IntEnum):
 @final
 @dataclass(frozen=True)
 class Result:
-    """A finished run in `folder`; everything is read from there, so it can be made again from the path alone."""
+    """A finished run in `folder`, as it was when this value was made: a later run there changes nothing in it.
+
+    Everything is read from the folder, so it can be made again from the path alone.
+    """
 
     folder: Path
+    documents: Mapping[str, Any] = field(init=False, repr=False, compare=False)
+    """What the JSON files of the folder said, by name, in today's format."""
+
+    def __post_init__(self) -> None:
+        """Read the small files; raise `StoreError` where one is damaged."""
+        object.__setattr__(self, "documents", self._store.read_documents())
 
     @property
     def _store(self) -> DirectoryStore:
         return DirectoryStore(self.folder)
 
-    @cached_property
+    @property
     def spec(self) -> dict[str, Any]:
         """What was run, as in spec.json."""
-        return dict(self._store.read_json("spec.json") or {})
+        return dict(self.documents.get("spec.json") or {})
 
-    @cached_property
+    @property
     def gates(self) -> dict[str, Any]:
         """Controls, signal health, accuracies and times, as in gates.json."""
-        return dict(self._store.read_json("gates.json") or {})
+        return dict(self.documents.get("gates.json") or {})
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the run told of the network, the images, the methods and the machine."""
+        return tuple(self.spec.get("settings", {}).get("notes", ()))
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row per cell (method, view, similarity), and one per method with view None: its headline."""
-        return pd.DataFrame(self._store.read_json("verdicts.json") or [])
+        """One row per check and cell (method, view, similarity), and one per check and method with view None: its headline."""
+        return pd.DataFrame(self.documents.get("verdicts.json") or [])
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -62,7 +79,7 @@ class Result:
 
     @property
     def headlines(self) -> pd.DataFrame:
-        """One row per method, controls left out."""
+        """One row per check and method, controls left out."""
         table = self.verdicts
         return table[table["view"].isna() & ~table["method"].isin(CONTROLS)].reset_index(drop=True)
 
@@ -71,31 +88,42 @@ class Result:
         """Whether the controls came out as they must and every unit was finished."""
         return bool(self.gates.get("trusted", False))
 
-    def outcome(self, method: str) -> Outcome:
-        """Return a method's headline; raise `MethodError` where it was not run."""
+    def outcome(self, method: str, check: str | None = None) -> Outcome:
+        """Return a method's headline, the worst of all checks or that of one; `MethodError` where it was not run.
+
+        A check that only measures gives no verdict, so it counts only where it is named.
+        """
         table = self.verdicts
         rows = table[table["view"].isna() & (table["method"] == method)]
         if rows.empty:
             known = ", ".join(table["method"].unique())
             raise MethodError(f"expected a method of this run ({known}), got {method!r}")
-        return Outcome(rows.iloc[0]["outcome"])
+        if check is not None:
+            found = rows[rows["check"] == check]
+            if found.empty:
+                known = ", ".join(rows["check"].unique())
+                raise MethodError(f"expected a check of this run ({known}), got {check!r}")
+            return Outcome(found["outcome"].iloc[0])
+        judged = rows[rows["check"].isin(self._judged)]
+        return _worst(judged["outcome"] if len(judged) else rows["outcome"])
 
-    def passed(self, method: str) -> bool:
-        """Whether the method's headline is PASS."""
-        return self.outcome(method) is Outcome.PASS
+    def passed(self, method: str, check: str | None = None) -> bool:
+        """Whether the method's headline is PASS, in every check or in one."""
+        return self.outcome(method, check) is Outcome.PASS
 
     def raise_for_failures(self) -> None:
         """Raise `FailuresFound` with each failed method and its reason, if there is one."""
-        table = self.headlines
+        table = self._decisive
         failed = table[table["outcome"] == Outcome.FAIL.value]
         if not failed.empty:
             lines = [f"{row.method}: {row.reason}" for row in failed.itertuples()]
-            raise FailuresFound("\n".join([f"{len(lines)} saliency method(s) FAILed", *lines]))
+            many = failed["method"].nunique()
+            raise FailuresFound("\n".join([f"{many} saliency method(s) FAILed", *lines]))
 
     @property
     def exit_code(self) -> ExitCode:
         """The exit code of the command line: 4 comes before 1, 1 before 3."""
-        outcomes = set(self.headlines["outcome"])
+        outcomes = set(self._decisive["outcome"])
         if not self.trusted:
             return ExitCode.UNTRUSTED
         if Outcome.FAIL.value in outcomes:
@@ -104,19 +132,42 @@ class Result:
             return ExitCode.UNDECIDED
         return ExitCode.OK
 
-    def figure(self, kind: str = "cascade", **options: Any) -> Figure:
-        """Return a figure of the paper: methods, cascade, independent, curves or labels."""
-        from salsanity.report import figure, read_run
+    @property
+    def run(self) -> Run:
+        """The run as reports and figures take it."""
+        from salsanity.report import read_run
 
-        return figure(read_run(self.folder), kind=kind, **options)
+        return read_run(self.folder, documents=self.documents)
+
+    def figure(self, kind: str | None = None, **options: Any) -> Figure:
+        """Return one of the figures of `salsanity.report.figure`; without a kind, the grid of maps by state."""
+        from salsanity.report import figure
+
+        return figure(self.run, kind=kind, **options)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report as one HTML file, by default into the run folder, and return its path."""
         from salsanity.report import write_report
 
-        return write_report(self.folder, None if path is None else Path(path))
+        return write_report(self.run, None if path is None else Path(path))
 
     def _repr_html_(self) -> str:
-        from salsanity.report import notebook_html, read_run
+        from salsanity.report import notebook_html
 
-        return notebook_html(read_run(self.folder))
+        return notebook_html(self.run)
+
+    @property
+    def _judged(self) -> set[str]:
+        """Names of the checks that give verdicts; others only measure."""
+        records = map(CheckRecord.from_json, self.spec.get("checks", ()))
+        return {record.name for record in records if record.gives_verdicts}
+
+    @property
+    def _decisive(self) -> pd.DataFrame:
+        """The headlines that count."""
+        table = self.headlines
+        return table[table["check"].isin(self._judged)]
+
+
+def _worst(outcomes: Iterable[str]) -> Outcome:
+    return max(map(Outcome, outcomes), key=list(Outcome).index)
