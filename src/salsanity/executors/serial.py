@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import traceback
 from collections.abc import Iterable, Iterator
@@ -37,7 +38,7 @@ class Failure:
 
 def _travelling(error: BaseException, words: str) -> BaseException:
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - just written
+        pickle.dumps(copy.copy(error))  # which makes it anew, as unpickling will
     except Exception:  # noqa: BLE001 - the user's errors may raise anything
         return UnitError(words)
     return error
