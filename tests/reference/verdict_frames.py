@@ -45,7 +45,8 @@ def labels_record(true_networks: int = 2, *, threshold: float = 0.5, **fields) -
     honest = {"against": "TT", "of": "two honest networks' agreement"}
     line = Line(*after, nothing=True, **(honest if true_networks > 1 else {"caveat": LOWER_BOUND}))
     draw = ("pair of networks", "pairs of networks")
-    words = Words("a title", "a question?", "caught", "uncaught", draw=draw)
+    scope = "this speaks of these networks only"
+    words = Words("a title", "a question?", "caught", "uncaught", draw=draw, scope=scope)
     return record_of(line, name="labels", words=words, is_course=False, **fields)
 
 

@@ -217,7 +217,7 @@ def test_headline_speaks_of_these_networks_only():
     assert (top.view, top.similarity, top.outcome) == (None, None, FAIL)
     assert top.reason == (
         "absolute Spearman retains 0.92 of two honest networks' agreement when the training "
-        "labels are permuted; this speaks of these pairs of networks only"
+        "labels are permuted; this speaks of these networks only"
     )
 
 
@@ -272,7 +272,7 @@ def test_a_gate_is_the_reason_but_not_for_controls():
     found = verdicts_of(frame, controls=("edge", "noise"), gates=[Gate("not memorised")])
     by = {v.method: v for v in found if v.view is None}
     assert by["gradient"].outcome is INCONCLUSIVE
-    assert by["gradient"].reason == "not memorised; this speaks of these pairs of networks only"
+    assert by["gradient"].reason == "not memorised; this speaks of these networks only"
     assert by["edge"].outcome is FAIL
 
 

@@ -30,11 +30,8 @@ def headline(decisions: Sequence[Decision], record: CheckRecord) -> Decision | N
     top = _worst(informative, decisions, record) if informative else _silent(decisions)
     never = record.never_pass if record.never_pass in top.answer.caveat else ""
     if never and top.outcome is not Outcome.FAIL and never not in top.reason:
-        top = replace(top, reason=f"{top.reason}; {never}")
-    if record.words.draw == words.DRAWS:
-        return top
-    these = f"this speaks of these {record.words.draw[1]} only"
-    return replace(top, reason=f"{top.reason}; {these}")
+        return replace(top, reason=f"{top.reason}; {never}")
+    return top
 
 
 def dominated_cells(
