@@ -9,8 +9,7 @@ import pytest
 from scipy.stats import t
 
 from salsanity.records import Line
-from salsanity.verdicts import words
-from salsanity.verdicts.answers import Answer
+from salsanity.verdicts.cells import Answer
 from salsanity.verdicts.futility import _chance, lacks_maps, lost
 from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.retained import Retained, measured
@@ -32,10 +31,11 @@ def table(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
 
 def answer_of(z: np.ndarray, threshold: float, caveat: str = "") -> Answer:
     used = np.isfinite(z)
-    found = measured(z[used], used)
-    r, interval, spread = found.mean, found.interval, found.spread
-    kept = Retained(S=r, C=0, A=1, R=r, top=1, floor=0, interval=interval, spread=spread, used=used)
-    return Answer(Line("full", "full", threshold, "after"), kept, words.retains, caveat=caveat)
+    m = measured(z[used], used)
+    r = m.mean
+    ends = {"top": 1, "floor": 0, "interval": m.interval, "spread": m.spread}
+    kept = Retained(S=r, C=0, A=1, R=r, used=used, **ends)
+    return Answer(Line("full", "full", threshold, "after"), kept, caveat=caveat)
 
 
 def grown(rng: np.random.Generator) -> np.ndarray:
