@@ -198,10 +198,8 @@ class Unit:
             shown.take(self.key.images, maps, state.shown)
             reference = Reference.of(self._prepared(maps, None), maps.maps)
             kept[places[state.name]] = reference, shown, enlargements(maps.maps)
-        for place in (
-            places.values()
-        ):  # whichever unit explained them, so that units do not depend on each other
-            _, shown, enlarged = kept[place]
+        # Whichever unit explained them, so that units do not depend on each other.
+        for _, shown, enlarged in (kept[place] for place in places.values()):
             self.enlarged.update(enlarged)
             if self.key.draw == 0:
                 self.pictures.add(shown)
@@ -210,9 +208,10 @@ class Unit:
     def _place(self, state: State) -> object:
         """Name what a reference's features depend on beside the chunk."""
         plain = state.name == TRAINED and not state.weights and state.inputs is None
-        is_shared = plain and state.targets is None and state.stream == REFERENCE_STREAM
+        is_usual = plain and state.targets is None and state.stream == REFERENCE_STREAM
         as_they_are = all(map(is_, self.methods, _chosen(self.key, self.worker.tools)))
-        own = "" if is_shared and as_they_are and not self.check.measures else self.key.check
+        is_shared = is_usual and as_they_are and self.views == VIEWS and not self.check.measures
+        own = "" if is_shared else self.key.check
         return (own, state.name, self.key.methods, self.key.similarities, self.batch_size)
 
     def _explained(self, states: Sequence[State]) -> Iterator[tuple[State, StateMaps]]:
