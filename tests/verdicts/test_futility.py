@@ -9,7 +9,8 @@ import pytest
 from scipy.stats import t
 
 from salsanity.records import Line
-from salsanity.verdicts.cells import Answer
+from salsanity.verdicts import words
+from salsanity.verdicts.answers import Answer
 from salsanity.verdicts.futility import _chance, lacks_maps, lost
 from salsanity.verdicts.intervals import interval_of
 from salsanity.verdicts.retained import Retained, measured
@@ -35,7 +36,7 @@ def answer_of(z: np.ndarray, threshold: float, caveat: str = "") -> Answer:
     r = m.mean
     ends = {"top": 1, "floor": 0, "interval": m.interval, "spread": m.spread}
     kept = Retained(S=r, C=0, A=1, R=r, used=used, **ends)
-    return Answer(Line("full", "full", threshold, "after"), kept, caveat=caveat)
+    return Answer(Line("full", "full", threshold, "after"), kept, words.retains, caveat=caveat)
 
 
 def grown(rng: np.random.Generator) -> np.ndarray:
