@@ -21,6 +21,7 @@ from salsanity.data.examples import image_id
 from salsanity.methods import CallableMethod, Edge, Gradient, Method
 from salsanity.models.network import prepare
 from salsanity.records import Outcome
+from salsanity.units.identity import print_of
 from salsanity.units.job import ground_of
 from salsanity.units.spec import RunSpec
 
@@ -153,6 +154,13 @@ def test_what_is_not_drawn_has_one_draw(choice: str, draws: int) -> None:
     found = settled(ClassChange(choice), ground(linear(), images()))
     assert found.record(("spearman",)).draws == draws
     assert found.is_fixed is (draws == 1)
+
+
+def test_a_threshold_makes_no_other_scores() -> None:
+    on = ground(linear(), images())
+    prints = [print_of(dict(settled(c, on).check.fingerprint())) for c in (
+        ClassChange(), ClassChange(d_class=0.5), ClassChange("second"))]  # fmt: skip
+    assert prints[0] == prints[1] != prints[2]
 
 
 # What comes out.

@@ -437,6 +437,34 @@ def test_a_check_that_wraps_methods_has_references_of_its_own() -> None:
     assert sum(bench.ticks) == len(bench.x), "its own reference serves its other draws"
 
 
+@dataclass(frozen=True, eq=False)
+class OneView:
+    """A settled check that looks at one view alone."""
+
+    whole: Any
+    views: ClassVar[tuple[str, ...]] = ("absolute",)
+    name: ClassVar[str] = "one view"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+
+@dataclass(frozen=True)
+class LooksOnce(Moved):
+    """It settles to a check of one view."""
+
+    name: ClassVar[str] = "one view"
+
+    def on(self, on: Ground) -> Settled:
+        return Settled(OneView(settled(Moved(), on).check))  # type: ignore[arg-type]
+
+
+def test_a_check_of_one_view_leaves_the_other_to_the_others() -> None:
+    bench = Bench(relu(), [LooksOnce(), Moved()], [Gradient()])
+    assert set(bench.unit("one view").columns["view"]) == {"absolute"}
+    assert set(bench.unit("moved").columns["view"]) == {"signed", "absolute"}
+
+
 def test_rows_and_pictures_do_not_depend_on_which_unit_came_before() -> None:
     checks, methods = [Moved(), ClassChange()], [Gradient(), SmoothGrad(2)]
     first = Bench(relu(), checks, methods, shown=True)
@@ -447,9 +475,10 @@ def test_rows_and_pictures_do_not_depend_on_which_unit_came_before() -> None:
     assert repr(one.columns) == repr(other.columns)
     named = [{i: sorted(found) for i, found in r.pictures.items()} for r in (one, other)]
     assert named[0] == named[1]
-    assert [
-        f"maps/{m}/{s}" for m in ("gradient", "smoothgrad") for s in ("another class", TRAINED)
-    ] == (named[0][first.ids[0]])
+    assert named[0][first.ids[0]] == [
+        "maps/class/gradient/another class", "maps/class/smoothgrad/another class",
+        "maps/gradient/trained", "maps/smoothgrad/trained",
+    ]  # fmt: skip
 
 
 def test_a_pair_whose_state_is_missing_is_an_error_and_not_a_gap() -> None:
