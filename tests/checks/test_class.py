@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bench import Measured, measured
 from scipy.stats import chisquare, spearmanr
 from torch import Tensor, nn
 
+import salsanity
 from salsanity.checks import class_
 from salsanity.checks.class_ import STAGE, ClassChange
 from salsanity.checks.frame import Chunk, Ground
@@ -23,6 +25,7 @@ from salsanity.methods import CallableMethod, Edge, Gradient, Method, Noise
 from salsanity.models.network import prepare
 from salsanity.records import Outcome
 from salsanity.similarity import HOG, SSIM, Spearman
+from salsanity.units.identity import print_of
 from salsanity.units.job import ground_of
 from salsanity.units.spec import RunSpec
 
@@ -155,6 +158,13 @@ def test_what_is_not_drawn_has_one_draw(choice: str, draws: int) -> None:
     found = settled(ClassChange(choice), ground(linear(), images()))
     assert found.record(("spearman",)).draws == draws
     assert found.is_fixed is (draws == 1)
+
+
+def test_a_threshold_makes_no_other_scores() -> None:
+    on = ground(linear(), images())
+    prints = [print_of(dict(settled(c, on).check.fingerprint())) for c in (
+        ClassChange(), ClassChange(d_class=0.5), ClassChange("second"))]  # fmt: skip
+    assert prints[0] == prints[1] != prints[2]
 
 
 # What comes out.
@@ -347,6 +357,16 @@ def test_settings_stay_those_that_were_asked_for() -> None:
         assert dict(found.settings) == {"class_choice": "least"}
 
 
+def test_the_threshold_tells_no_scores_apart() -> None:
+    for model in (of_two(0.0), of_two(3.0)):
+        on = ground(model, images())
+        prints = [
+            print_of(dict(settled(ClassChange(d_class=d), on).check.fingerprint()))
+            for d in (0.5, 0.75)
+        ]
+        assert prints[0] == prints[1]
+
+
 def test_a_similarity_without_signs_is_not_enough() -> None:
     with pytest.raises(SimilarityError, match="such as spearman, got hog"):
         judged_of_two(0.0, HOG())
@@ -356,3 +376,16 @@ def test_a_similarity_without_signs_is_not_enough() -> None:
 def test_one_logit_has_no_other_class() -> None:
     with pytest.raises(ModelError, match="at least two classes"):
         settled(ClassChange(), ground(linear(classes=1), images()))
+
+
+def test_a_run_of_a_mirrored_network_says_so_and_goes_on_in_its_folder(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"methods": ["gradient"], "similarities": ["spearman", "hog"]}
+    asked |= {"gallery": 1, "draws": 2, "out": tmp_path}
+    first = salsanity.run(["class", "repeat"], of_two(0.0), images(), **asked)
+    assert any("one number up to sign" in note for note in first.notes)
+    table = first.verdicts[first.verdicts["view"].notna()]
+    assert set(table[table["check"] == "class"]["view"]) == {"signed"}
+    assert set(table[table["check"] == "repeat"]["view"]) == {"signed", "absolute"}
+    assert "one number up to sign" in (tmp_path / "report.html").read_text()
+    again = salsanity.run(["class", "repeat"], of_two(0.0), images(), **asked)
+    assert again.verdicts.equals(first.verdicts)

@@ -90,7 +90,7 @@ class ClassChange:
         if ground.network.classes > 2:
             return completed(self, ground)
         share = sum_beside_difference(ground)
-        of_two = OfTwo(self) if share > MIRRORED else _of_one_number(self, ground)
+        of_two = OfTwo(self.d_class) if share > MIRRORED else _of_one_number(self, ground)
         notes = (_mirrored_words(share),) if share <= MIRRORED else ()
         facts = {"Views": ", ".join(of_two.views)} if notes else {}
         settled = completed(of_two, ground)
@@ -122,7 +122,7 @@ class OfTwo:
     tell a map from its negative.
     """
 
-    asked: ClassChange
+    d_class: float = option(0.75, "As with more classes.", is_identity=False)
     views: tuple[str, ...] = VIEWS
     measures: tuple[Any, ...] = ()
 
@@ -141,7 +141,7 @@ class OfTwo:
     @property
     def lines(self) -> tuple[Line, ...]:
         """As with more classes."""
-        return self.asked.lines
+        return ClassChange(d_class=self.d_class).lines
 
     def changed(self, ground: Ground, chunk: Chunk, draw: int) -> Sequence[State]:
         """Explain the other class."""
@@ -170,7 +170,7 @@ def _of_one_number(asked: ClassChange, ground: Ground) -> OfTwo:
             "check class out"
         )
     measures = () if len(telling) == len(ground.similarities) else telling
-    return OfTwo(asked, ("signed",), measures)
+    return OfTwo(asked.d_class, ("signed",), measures)
 
 
 def _mirrored_words(share: float) -> str:

@@ -21,7 +21,7 @@ from salsanity.methods import Method
 from salsanity.models.network import Network
 from salsanity.models.swap import Weights
 from salsanity.narrator import Narrator
-from salsanity.options import identity_of
+from salsanity.options import as_identified, identity_of
 from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words
 from salsanity.similarity import Similarity
 
@@ -356,8 +356,9 @@ class Completed:
         return method if wrap is None else wrap(method)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return the check itself: its code and fields; and how many draws share a unit."""
-        return {"check": self.simple, **({"draws": self.columns} if self.is_together else {})}
+        """Return the check itself, its code and fields, but for what only judges; and how many draws share a unit."""
+        together = {"draws": self.columns} if self.is_together else {}
+        return {"check": as_identified(self.simple), **together}
 
     @property
     def is_together(self) -> bool:
