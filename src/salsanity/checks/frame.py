@@ -9,7 +9,7 @@ intervals, verdicts, pages) is the same for every check.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -21,8 +21,9 @@ from salsanity.methods import Method
 from salsanity.models.network import Network
 from salsanity.models.swap import Weights
 from salsanity.narrator import Narrator
-from salsanity.options import as_identified
-from salsanity.records import REFERENCE_STAGE, CheckRecord, Line, Outcome, Words
+from salsanity.options import as_identified, identity_of
+from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words
+from salsanity.similarity import Similarity
 
 REFERENCE_STREAM: Final = 0
 CHANGED_STREAM: Final = 1
@@ -101,7 +102,7 @@ class Ground:
 
     `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`,
     `label` or `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check
-    keeps between units of one process.
+    keeps between units of one process. `similarities`: those of the run.
     """
 
     network: Network
@@ -113,6 +114,7 @@ class Ground:
     make_model: Callable[[], nn.Module] | None = None
     recorded: Mapping[str, Any] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
+    similarities: tuple[Similarity[Any], ...] = ()
 
 
 class Check(Protocol):
@@ -256,7 +258,7 @@ class SimpleCheck(Protocol):
     `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
     run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `is_together = True` where
     draws change no weights and no inputs: all of a chunk are then one unit, whose states share forward passes;
-    `method(m)`; `measures`; `test`.
+    `views`, where not both are looked at; `method(m)`; `measures`; `test`.
     """
 
     name: str
@@ -307,6 +309,11 @@ class Completed:
     def measures(self) -> tuple[Any, ...]:
         """The check's statistics."""
         return tuple(getattr(self.simple, "measures", ()))
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views that the check looks at."""
+        return tuple(getattr(self.simple, "views", VIEWS))
 
     @property
     def stages(self) -> tuple[Mapping[str, Any], ...]:
@@ -374,6 +381,19 @@ class Completed:
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
+
+
+def completed(check: Any, ground: Ground) -> Settled:
+    """Return a simple check with everything that it left out; an exact number of draws is its own, any other the run's."""
+    own: int | None = getattr(check, "draws", None)
+    draws = ground.draws if own is None else own
+    return Settled(
+        Completed(check, draws),
+        columns=draws,
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=own == 1,
+    )
 
 
 def trained() -> State:

@@ -157,7 +157,8 @@ def prepare_run(asked: Asked) -> Run:
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
+    make = asked.subject.make_model
+    ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
     checks, left_out = _settled(asked, ground)
     speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
     images = [entry.to_json() for entry in entries]
