@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-import io
 import pickle
 import sys
+import threading
 import warnings
 from collections import OrderedDict
 
@@ -135,7 +135,20 @@ def test_what_an_explainer_prints_is_kept(network, capsys):
     failed = run(failing, network)
     assert failed.reasons == ("mine raised RuntimeError: no",) * 3
     assert len(failed.aside.said) == 2_000
-    assert isinstance(sys.stdout, io.TextIOBase)
+
+
+def test_what_other_threads_write_comes_through(network, capsys):
+    def with_a_bar(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        thread = threading.Thread(target=sys.stderr.write, args=("50 %",))
+        thread.start()
+        thread.join()
+        sys.stdout.writelines(["mine", "\n"])
+        assert not sys.stdout.isatty()
+        assert sys.stdout.encoding
+        return gradient(model, x, targets)
+
+    assert run(with_a_bar, network).aside.said == "mine"
+    assert capsys.readouterr() == ("", "50 %")
 
 
 def wanting(x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import salsanity
 from networks import chain
+from salsanity.executors.serial import SerialExecutor
 from salsanity.suite import judging
 from salsanity.verdicts import futility
 from salsanity.verdicts.sequential import plan_looks, settled_at
@@ -97,11 +98,11 @@ def test_methods_leave_at_the_look_that_a_replay_of_the_whole_run_gives(
     names, looks = [str(m) for m in whole.spec["methods"]], plan_looks(24, 6)
     settled = settled_at(
         whole.scores,
+        judging.checks_of(whole.spec)[0],
         methods=names,
         controls=whole.spec["controls"],
         images=[image["id"] for image in whole.spec["images"]],
         looks=looks,
-        rules=judging.rules_of(whole.spec),
     )
     share = {m: looks[settled.get(m, -1)].size / looks[-1].size for m in names}
     assert {m: rows(decided, m) / rows(whole, m) for m in names} == pytest.approx(share)
@@ -122,11 +123,11 @@ def test_an_interrupted_run_asks_the_same_rounds(
     interrupted = iter(range(100))
 
     class Stopping:
-        def run(self, work: Any, units: Any) -> Any:
-            for unit in units:
+        def run(self, job: Any, lots: Any, *, tick: Any = None) -> Any:
+            for done in SerialExecutor().run(job, lots, tick=tick):
                 if next(interrupted) == 3:
                     raise KeyboardInterrupt
-                yield unit, work(unit)
+                yield done
 
     with pytest.raises(KeyboardInterrupt):
         salsanity.model_randomization_test(

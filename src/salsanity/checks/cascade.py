@@ -43,9 +43,6 @@ KEEP_BYTES: Final = 2 << 30
 """Draws are kept up to so many bytes, since each serves every chunk of images."""
 
 IMAGES_FOR_COLLAPSE: Final = 16
-LEAST_SHARE: Final = 0.95
-"""Share of the learned values that must be randomised for a PASS."""
-
 LEAST_LAYERS: Final = 3
 """A network of so many layers with a weight matrix has a top half."""
 
@@ -232,7 +229,7 @@ class RandomisedWeights:
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what the scores of a stage depend on."""
         return {
-            "blocks": [[block.name, list(block.layers)] for block in self.blocks],
+            "blocks": [[b.name, list(b.layers), list(b.parts)] for b in self.blocks],
             "order": self.asked.order,
             "draw": self.draw,
             "batchnorm": self.asked.batchnorm,
@@ -288,12 +285,9 @@ def _settled(laid: RandomisedWeights, init: Initialiser, ground: Ground) -> Sett
 
 
 def _never_pass(laid: RandomisedWeights, init: Initialiser, network: Network) -> str:
-    """Say why nothing can pass: too much stayed trained (what the user named in `keep` aside), or the top half was not seen."""
-    if not laid.asked.keep and init.randomised_share < LEAST_SHARE:
-        return (
-            f"only {init.randomised_share:.1%} of the learned values are randomised, expected {LEAST_SHARE:.0%}; "
-            "coverage.json lists the others"
-        )
+    """Say why nothing can pass: too much stayed trained, or the top half was not seen."""
+    if init.still_trained is not None:
+        return init.still_trained
     if (
         laid.asked.order == "top_down"
         and laid.half is None

@@ -9,7 +9,7 @@ intervals, verdicts, pages) is the same for every check.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -21,7 +21,9 @@ from salsanity.methods import Method
 from salsanity.models.network import Network
 from salsanity.models.swap import Weights
 from salsanity.narrator import Narrator
-from salsanity.records import REFERENCE_STAGE, CheckRecord, Line, Outcome, Words
+from salsanity.options import as_identified, identity_of
+from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words
+from salsanity.similarity import Similarity
 
 REFERENCE_STREAM: Final = 0
 CHANGED_STREAM: Final = 1
@@ -100,7 +102,7 @@ class Ground:
 
     `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`,
     `label` or `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check
-    keeps between units of one process.
+    keeps between units of one process. `similarities`: those of the run.
     """
 
     network: Network
@@ -112,6 +114,7 @@ class Ground:
     make_model: Callable[[], nn.Module] | None = None
     recorded: Mapping[str, Any] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
+    similarities: tuple[Similarity[Any], ...] = ()
 
 
 class Check(Protocol):
@@ -253,8 +256,9 @@ class SimpleCheck(Protocol):
     changed state differs from the reference in what the check changes and in nothing else, noise included (give it
     `stream=REFERENCE_STREAM`): no change is then 1, otherwise the trained network is explained again under other noise;
     `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
-    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `method(m)`;
-    `measures`; `test`.
+    run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `is_together = True` where
+    draws change no weights and no inputs: all of a chunk are then one unit, whose states share forward passes;
+    `views`, where not both are looked at; `method(m)`; `measures`; `test`.
     """
 
     name: str
@@ -272,12 +276,18 @@ class Completed:
     """A simple check with everything that it left out."""
 
     simple: Any
-    draws: int
+    columns: int
+    """Draws, and so columns of a complete table."""
 
     @property
     def name(self) -> str:
         """The check's name."""
         return str(self.simple.name)
+
+    @property
+    def draws(self) -> int:
+        """Units of a chunk: one for each draw, or one for all."""
+        return 1 if self.is_together else self.columns
 
     @property
     def words(self) -> Words:
@@ -301,6 +311,11 @@ class Completed:
         return tuple(getattr(self.simple, "measures", ()))
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """The views that the check looks at."""
+        return tuple(getattr(self.simple, "views", VIEWS))
+
+    @property
     def stages(self) -> tuple[Mapping[str, Any], ...]:
         """One stage for each that a line names, in their order."""
         named = getattr(self.simple, "stages", ()) or [line.stage for line in self.lines]
@@ -318,14 +333,18 @@ class Completed:
         self, ground: Ground, chunk: Chunk, draw: int, stages: Sequence[str]
     ) -> Sequence[State]:
         """Return the check's states, under names of their own, and the ceiling's."""
-        own = self.simple.changed(ground, chunk, draw)
-        states = [self._completed(s, draw) for s in own]
+        states = [
+            self._completed(state, drawn)
+            for drawn in self._drawn(draw)
+            for state in self.simple.changed(ground, chunk, drawn)
+        ]
         return states if self.is_exact or draw else [*states, again(self.name)]
 
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Compare every stage with the trained network, and the trained network with itself under other noise."""
         found = [
-            Pair(str(s["name"]), int(s["index"]), draw, TRAINED, self._state(draw, str(s["name"])))
+            Pair(str(s["name"]), int(s["index"]), k, TRAINED, self._state(k, str(s["name"])))
+            for k in self._drawn(draw)
             for s in self.stages
         ]
         own = Pair(REFERENCE_STAGE, 0, 0, TRAINED, again(self.name).name)
@@ -337,8 +356,14 @@ class Completed:
         return method if wrap is None else wrap(method)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return the check itself: its code and fields."""
-        return {"check": self.simple}
+        """Return the check itself, its code and fields, but for what only judges; and how many draws share a unit."""
+        together = {"draws": self.columns} if self.is_together else {}
+        return {"check": as_identified(self.simple), **together}
+
+    @property
+    def is_together(self) -> bool:
+        """Whether all draws of a chunk are one unit."""
+        return bool(getattr(self.simple, "is_together", False))
 
     @property
     def is_exact(self) -> bool:
@@ -350,8 +375,25 @@ class Completed:
         shown = "" if draw else state.shown or state.name
         return replace(state, name=self._state(draw, state.name), shown=shown)
 
+    def _drawn(self, unit: int) -> range:
+        """Return the draws of a unit."""
+        return range(self.columns) if self.is_together else range(unit, unit + 1)
+
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
+
+
+def completed(check: Any, ground: Ground) -> Settled:
+    """Return a simple check with everything that it left out; an exact number of draws is its own, any other the run's."""
+    own: int | None = getattr(check, "draws", None)
+    draws = ground.draws if own is None else own
+    return Settled(
+        Completed(check, draws),
+        columns=draws,
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=own == 1,
+    )
 
 
 def trained() -> State:

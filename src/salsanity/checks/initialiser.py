@@ -9,7 +9,7 @@ from typing import Any, Final, final
 from torch import Tensor, nn
 
 from salsanity import registry
-from salsanity.models.coverage import BatchNorm, coverage_of, randomised_share
+from salsanity.models.coverage import BatchNorm, coverage_of, randomised_share, still_trained
 from salsanity.models.network import Network
 from salsanity.plugins import DRAWS, plugin_names
 from salsanity.randomizers.collapse import Chosen, Probe, chosen
@@ -46,6 +46,8 @@ class Initialiser:
     reason: str
     coverage: tuple[Mapping[str, Any], ...]
     randomised_share: float
+    still_trained: str | None = None
+    """What stays trained, in a sentence, where that is too much for a PASS; what may stay as asked aside."""
 
     @property
     def name(self) -> str:
@@ -92,7 +94,11 @@ def resolve(
         network, drawn, first_stages(stages), batchnorm=wanted.batchnorm, keep=wanted.keep
     )
     return Initialiser(
-        found.draw, found.reason, tuple(row.to_json() for row in rows), randomised_share(rows)
+        found.draw,
+        found.reason,
+        tuple(row.to_json() for row in rows),
+        randomised_share(rows),
+        still_trained(rows),
     )
 
 

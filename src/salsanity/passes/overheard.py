@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from typing import Any, Final, final
+from typing import Any, Final, TextIO, cast, final
 
 from torch import nn
 
@@ -62,6 +63,34 @@ class Ear:
 
 
 @dataclass
+class _Caught:
+    """Stands in for a stream: keeps what its own thread writes, and lets others (a progress bar's) through."""
+
+    behind: Any
+    text: list[str]
+    thread: int = field(default_factory=threading.get_ident)
+
+    def write(self, text: str) -> int:
+        """Keep a text, or pass it on."""
+        if threading.get_ident() != self.thread:
+            return int(self.behind.write(text))
+        self.text.append(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Keep lines, or pass them on."""
+        for line in lines:
+            self.write(line)
+
+    def isatty(self) -> bool:
+        """Say no, so that bars and colours are not drawn."""
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.behind, name)
+
+
+@dataclass
 class Listener:
     """Collects what is overheard over several calls of an explainer."""
 
@@ -77,19 +106,20 @@ class Listener:
         for part in module.modules():
             part.register_forward_pre_hook(self.ear, prepend=True)
         module.register_state_dict_pre_hook(self.ear)  # type: ignore[no-untyped-call]
-        out = io.StringIO()
+        text: list[str] = []
         with ExitStack() as stack:
             caught = stack.enter_context(warnings.catch_warnings(record=True))
             warnings.simplefilter("always")
-            stack.enter_context(redirect_stdout(out))
-            stack.enter_context(redirect_stderr(out))
+            stack.enter_context(redirect_stdout(cast(TextIO, _Caught(sys.stdout, text))))
+            stack.enter_context(redirect_stderr(cast(TextIO, _Caught(sys.stderr, text))))
             try:
                 yield
             finally:
                 told = [f"{w.category.__name__}: {w.message}" for w in caught]
-                self.said += [*out.getvalue().splitlines(), *told]
+                self.said += ["".join(text), *told]
 
     def aside(self) -> Aside:
         """Return what was overheard, every line once."""
-        lines = [line.rstrip() for line in dict.fromkeys(self.said) if line.strip()]
+        lines = [line.rstrip() for said in self.said for line in said.splitlines() if line.strip()]
+        lines = list(dict.fromkeys(lines))
         return Aside(self.ear.heard, "\n".join(lines)[:MOST_SAID])

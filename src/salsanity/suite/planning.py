@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -147,6 +147,8 @@ class Costs:
         self.checks = {settled.check.name: settled.check for settled in run.settled}
         self.run = run
         self.known: dict[tuple[str, ...], Price] = {}
+        self.maps = 0
+        """Maps that are compared."""
         self.passes: dict[UnitKey, int] = {}
         self.seconds: dict[UnitKey, float] = {}
         self.for_figures = 0.0
@@ -183,7 +185,9 @@ class Costs:
         explained |= references
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
-        return len(changed | references), len(ceilings)
+        states = len(changed | references)
+        self.maps += states * len(unit.methods) * len(unit.images)
+        return states, len(ceilings)
 
     def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
         """Name a reference: the trained network's maps serve every check."""
@@ -208,8 +212,3 @@ def seconds_of(run: Run, methods: Sequence[Method]) -> float:
     """Return the seconds of a map of every explainer among `methods` that is not ours, as they were tried."""
     names = {method.name for method in methods}
     return sum(one.seconds for one in run.tries if one.name in names)
-
-
-def maps_of(units: Iterable[UnitKey]) -> int:
-    """Count the maps that units compare."""
-    return sum(len(u.images) * len(u.stages) * len(u.methods) for u in units)

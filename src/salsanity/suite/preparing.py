@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
-from salsanity.checks.frame import Ground, Settled
+from salsanity.checks.frame import Check, Ground, Settled
 from salsanity.checks.named import settled
 from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
@@ -227,7 +227,8 @@ def _bench(asked: Asked, entries: Sequence[ImageEntry]) -> Bench:
     some = pool[:4]
     targets = torch.tensor([max(0, e.target) for e in entries[: len(some)]], device=some.device)
     tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
-    ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
+    make = asked.subject.make_model
+    ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
     return Bench(tools, ground, reader, size, ids, some, targets)
 
 
@@ -305,16 +306,22 @@ def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[s
             if check.name not in asked.optional:
                 raise
             notes.append(f"Left out the check {check.name}: {error}")
+    if not found:
+        raise UsageError(f"expected a check that this network admits, got none; {notes[0]}")
     return tuple(found), tuple(notes)
 
 
 def _ahead(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> Ahead:
     """Say what the run will do, of which measuring the speed takes a small part."""
     each = len(bench.ids) * shared_cost(bench.tools, allowed.methods, *bench.one)
-    states = sum(
-        len(c.check.asked_stages(d, is_shown=False)) for c in checks for d in range(c.check.draws)
-    )
+    states = sum(len(_changed(c.check, d)) for c in checks for d in range(c.check.draws))
     return Ahead((1 + states) * each, each)
+
+
+def _changed(check: Check, draw: int) -> set[str]:
+    """Name the states that a unit compares."""
+    asked = check.asked_stages(draw, is_shown=False)
+    return {pair.changed for pair in check.pairs(draw) if pair.stage in asked}
 
 
 def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:

@@ -19,18 +19,22 @@ LONGEST_SIDE: Final = 112
 @final
 @dataclass
 class Pictures:
-    """Collects the maps of `images` during a unit: image id -> `maps/<method>/<state>` -> array (2, h, w)."""
+    """Collects the maps of `images` during a unit: image id -> `maps/<check>/<method>/<state>` -> array (2, h, w).
+
+    The check is left out where all checks share the state, as the trained network.
+    """
 
     images: Collection[str]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def take(self, ids: Sequence[str], maps: StateMaps, state: str) -> None:
+    def take(self, ids: Sequence[str], maps: StateMaps, state: str, check: str = "") -> None:
         """Keep the maps of a state under its name; an empty name keeps nothing."""
+        top = f"maps/{check}" if check else "maps"
         for method, explained in maps.maps.items() if state else ():
             for i, image in enumerate(ids):
                 if image in self.images and explained.maps is not None and not explained.reasons[i]:
                     kept = self.found.setdefault(image, {})
-                    kept[f"maps/{method}/{state}"] = compact(explained.maps[i]).numpy()
+                    kept[f"{top}/{method}/{state}"] = compact(explained.maps[i]).numpy()
 
     def add(self, others: Pictures) -> None:
         """Take over what was collected elsewhere."""

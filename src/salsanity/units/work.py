@@ -7,7 +7,7 @@ every pair that names it, so that memory holds the maps of one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from operator import is_
 from typing import Any, final
@@ -25,6 +25,7 @@ from salsanity.checks.frame import (
     Pair,
     State,
 )
+from salsanity.errors import UnitError
 from salsanity.methods import Method
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.schedule import State as Pose
@@ -49,6 +50,8 @@ from salsanity.units.plan import partners
 from salsanity.units.tools import Instruments
 
 Kept = dict[Any, Any]
+Place = tuple[str, str, tuple[str, ...], tuple[str, ...], int]
+"""Check, state, methods, similarities and batch size of a reference."""
 
 
 @final
@@ -144,8 +147,10 @@ class Unit:
         named = {pair.changed for pair in pairs}
         changed = self.check.changed(self.worker.ground, self.chunk, self.key.draw, self.key.stages)
         wanted = [state for state in changed if state.name in named]
+        self._check_named({p.reference for p in pairs}, references)
+        self._check_named(named, {*references, *(state.name for state in wanted)})
         for state, maps in self._explained(wanted):
-            self.pictures.take(self.key.images, maps, state.shown)
+            self.pictures.take(self.key.images, maps, state.shown, self.key.check)
             features = self._prepared(maps, references)
             for pair in pairs:
                 if pair.changed == state.name:
@@ -173,6 +178,15 @@ class Unit:
         ((_, maps),) = self._explained([replace(state, inputs=first)])
         return maps.maps
 
+    def _check_named(self, named: Collection[str], known: Collection[str]) -> None:
+        """Raise where pairs name a state that is not there: its rows would be missing in silence."""
+        lacking = sorted(set(named) - set(known))
+        if lacking:
+            raise UnitError(
+                f"expected a state {lacking[0]!r} of the check {self.key.check} in draw {self.key.draw}, as its pairs name "
+                f"it, got {', '.join(map(repr, sorted(known))) or 'none'}; name each state after its stage"
+            )
+
     @property
     def is_statistic(self) -> bool:
         """Whether numbers of single maps are measured, and no likeness of two."""
@@ -197,24 +211,24 @@ class Unit:
         missing = [s for s in states if s.name in named and places[s.name] not in kept]
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
-            shown.take(self.key.images, maps, state.shown)
+            place = places[state.name]
+            shown.take(self.key.images, maps, state.shown, place[0])
             reference = Reference.of(self._prepared(maps, None), maps.maps)
-            kept[places[state.name]] = reference, shown, Beside().take(maps.maps)
-        for place in (
-            places.values()
-        ):  # whichever unit explained them, so that units do not depend on each other
-            _, shown, beside = kept[place]
+            kept[place] = reference, shown, Beside().take(maps.maps)
+        # Whichever unit explained them, so that units do not depend on each other.
+        for _, shown, beside in (kept[place] for place in places.values()):
             self.beside.add(beside)
             if self.key.draw == 0:
                 self.pictures.add(shown)
         return {name: kept[place][0] for name, place in places.items()}
 
-    def _place(self, state: State) -> object:
-        """Name what a reference's features depend on beside the chunk."""
+    def _place(self, state: State) -> Place:
+        """Name what a reference's features depend on beside the chunk; first the check, or nothing where all share it."""
         plain = state.name == TRAINED and not state.weights and state.inputs is None
-        is_shared = plain and state.targets is None and state.stream == REFERENCE_STREAM
+        is_usual = plain and state.targets is None and state.stream == REFERENCE_STREAM
         as_they_are = all(map(is_, self.methods, _chosen(self.key, self.worker.tools)))
-        own = "" if is_shared and as_they_are and not self.check.measures else self.key.check
+        is_shared = is_usual and as_they_are and self.views == VIEWS and not self.check.measures
+        own = "" if is_shared else self.key.check
         return (own, state.name, self.key.methods, self.key.similarities, self.batch_size)
 
     def _explained(self, states: Sequence[State]) -> Iterator[tuple[State, StateMaps]]:
