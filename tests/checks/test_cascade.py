@@ -17,7 +17,7 @@ from salsanity.checks.named import settled
 from salsanity.data.examples import image_id
 from salsanity.errors import ModelError, SpecError
 from salsanity.models.network import Network, prepare
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 from salsanity.randomizers.draw import ModuleInit
 from salsanity.records import Outcome
 from salsanity.seeds import seed_for

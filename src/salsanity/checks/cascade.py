@@ -31,7 +31,7 @@ from salsanity.methods import Method
 from salsanity.models.blocks import Block, blocks_of
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.plugins import DRAWS, plugin_names
 from salsanity.randomizers.batchnorm import with_batchnorm

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from salsanity.checks.frame import Workshop
-from salsanity.data.examples import ImageSource, seeded_order
+from salsanity.data.examples import ImageSource, seeded_order, without_label
 from salsanity.data.tensors import stack
 from salsanity.errors import DataError, UsageError
 from salsanity.models.weights import load_weights
@@ -21,7 +21,7 @@ from salsanity.randomizers.labels import permuted_labels
 from salsanity.records import digest
 from salsanity.seeds import seed_for
 from salsanity.training.checkpoint import are_whole, save_weights
-from salsanity.training.evaluate import LabelledImages, accuracy
+from salsanity.training.evaluate import LabelledImages, accuracy, built
 from salsanity.training.loop import Progress, seeded, train
 from salsanity.training.settings import TrainingSettings
 
@@ -98,8 +98,9 @@ def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) ->
         rows = sorted(seeded_order(names, seed)[:limit])
     images, labels = stack(source, rows)
     if labels is None:
+        why = without_label(source, rows) or "some have none"
         raise DataError(
-            f"expected a label for every image of {source.name}, but some have none; the data randomisation test needs labels"
+            f"expected a label for every image of {source.name}, which the data randomisation test needs, got {why}"
         )
     return LabelledImages(images, labels)
 
@@ -116,9 +117,10 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
     kept = _read(path, identity, training)
     if kept is not None:
         with seeded(seed, training.device):
-            model = training.make_model()
+            model = built(training.make_model, training.device)
         load_weights(model, path)
-        return _measured(training, kind, index, model.eval(), seed, float(kept["train_accuracy"]))
+        model.eval()
+        return _measured(training, kind, index, model, seed, float(kept["train_accuracy"]))
     data = LabelledImages(training.train.images, labels)
     narrator.begin(f"Training {kind}:{index}", training.settings.epochs)
     try:
@@ -217,8 +219,9 @@ def _measured(
     seed: int | None,
     train_accuracy: float,
 ) -> TrainedNetwork:
-    model = model.to(training.device)
-    return TrainedNetwork(kind, index, model, seed, train_accuracy, accuracy(model, training.test))
+    on_device = built(lambda: model, training.device)
+    known = accuracy(on_device, training.test)
+    return TrainedNetwork(kind, index, on_device, seed, train_accuracy, known)
 
 
 class _Teller:

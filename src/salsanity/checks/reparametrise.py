@@ -13,7 +13,8 @@ from salsanity.checks.frame import REFERENCE_STREAM, Chunk, Ground, State
 from salsanity.errors import ModelError
 from salsanity.models.links import Chain, Fold, Links, links_of
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights, swapped
+from salsanity.models.slots import Weights
+from salsanity.models.swap import swapped
 from salsanity.options import checked, option
 from salsanity.records import Line, Outcome, Words
 from salsanity.seeds import seed_for

@@ -15,9 +15,8 @@ from salsanity.cli.wishes import PAPER_EFFORT, Preset, Reading, Wanted, shared_g
 from salsanity.options import option
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from salsanity.data.examples import ImageSource
+    from salsanity.models.load import LoadedModel
     from salsanity.suite.running import Request
 
 NAME: Final = "labels"
@@ -33,6 +32,9 @@ class Brought:
     )
     permuted: tuple[str, ...] = option(
         (), "Weights of a network trained on permuted labels; repeat it or use commas."
+    )
+    weights_key: str | None = option(
+        None, "Where in those files they lie: a key, such as model_ema, or several with dots."
     )
 
 
@@ -68,7 +70,7 @@ COMMAND = Command(labels, groups)
 
 
 def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
-    from salsanity.data.sources import open_data
+    from salsanity.data.sources import oddities, open_data
     from salsanity.models.load import load_model
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
     from salsanity.suite.running import Request
@@ -79,11 +81,13 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
     if not brought.true:
         _check_parts(data)
     test = open_data(data, data_dir=shelf, split="test")
+    train = None if brought.true else open_data(data, data_dir=shelf, split="train")
+    true, permuted = (_networks(model, f, brought, test) for f in (brought.true, brought.permuted))
     (check,) = asked.checks
     check = replace(
         check,
-        true=_networks(model, brought.true, test),
-        permuted=_networks(model, brought.permuted, test),
+        true=tuple(loaded.model for loaded in true),
+        permuted=tuple(loaded.model for loaded in permuted),
         training=settings_of(preset, given.of(Lessons)),
     )
     options = builder_options(model, test, preset=preset)
@@ -95,16 +99,24 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
         similarities=asked.wishes.similarity or DEFAULT_SIMILARITIES,
         out=asked.wishes.out,
-        train=None if brought.true else open_data(data, data_dir=shelf, split="train"),
+        train=train,
+        odd=(
+            *(note for loaded in (*true, *permuted) for note in loaded.notes),
+            *oddities(test),
+            *(() if train is None else oddities(train)),
+        ),
     )
 
 
-def _networks(model: str, files: tuple[str, ...], test: ImageSource) -> tuple[nn.Module, ...]:
+def _networks(
+    model: str, files: tuple[str, ...], brought: Brought, test: ImageSource
+) -> list[LoadedModel]:
     from salsanity.models.load import load_model
 
-    options = builder_options(model, test)
-    found = (load_model(model, weights=Path(f), options=options) for f in listed(files))
-    return tuple(loaded.model for loaded in found)
+    options, key = builder_options(model, test), brought.weights_key
+    return [
+        load_model(model, weights=Path(f), weights_key=key, options=options) for f in listed(files)
+    ]
 
 
 def _check_parts(data: str) -> None:
