@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salsanity.data.tensors import displayable
 from salsanity.units.explain import StateMaps
 
+PHOTO: Final = "photo"
 LONGEST_SIDE: Final = 112
 """Maps are averaged down to this many pixels: a figure shows them smaller still."""
 
@@ -24,13 +26,17 @@ class Pictures:
     images: Collection[str]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def take(self, ids: Sequence[str], maps: StateMaps, state: str) -> None:
-        """Keep the maps of a state under its name; an empty name keeps nothing."""
+    def take(
+        self, ids: Sequence[str], maps: StateMaps, state: str, photos: Tensor | None = None
+    ) -> None:
+        """Keep the maps of a state under its name, and what is shown in place of the photographs; an empty name keeps nothing."""
         for method, explained in maps.maps.items() if state else ():
             for i, image in enumerate(ids):
                 if image in self.images and explained.maps is not None and not explained.reasons[i]:
                     kept = self.found.setdefault(image, {})
                     kept[f"maps/{method}/{state}"] = compact(explained.maps[i]).numpy()
+                    if photos is not None:
+                        kept[PHOTO] = displayable(photos[i].detach().float()).cpu().numpy()
 
     def add(self, others: Pictures) -> None:
         """Take over what was collected elsewhere."""

@@ -23,6 +23,7 @@ from salsanity.checks.frame import (
     Ground,
     InputMap,
     Pair,
+    PlacedStatistic,
     State,
 )
 from salsanity.errors import UnitError
@@ -148,7 +149,7 @@ class Unit:
         self._check_named({p.reference for p in pairs}, references)
         self._check_named(named, {*references, *(state.name for state in wanted)})
         for state, maps in self._explained(wanted):
-            self.pictures.take(self.key.images, maps, state.shown)
+            self.pictures.take(self.key.images, maps, state.shown, self._photos(state))
             features = self._prepared(maps, references)
             for pair in pairs:
                 if pair.changed == state.name:
@@ -174,7 +175,15 @@ class Unit:
     @property
     def is_statistic(self) -> bool:
         """Whether numbers of single maps are measured, and no likeness of two."""
-        return any(hasattr(measure, "measure") for measure in self.check.measures)
+        return any(hasattr(measure, "measure") for measure in self.statistics)
+
+    @property
+    def statistics(self) -> tuple[Any, ...]:
+        """What the check measures of its own, for the images of this chunk."""
+        return tuple(
+            m.placed(self.chunk) if isinstance(m, PlacedStatistic) else m
+            for m in self.check.measures
+        )
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -195,7 +204,7 @@ class Unit:
         missing = [s for s in states if s.name in named and places[s.name] not in kept]
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
-            shown.take(self.key.images, maps, state.shown)
+            shown.take(self.key.images, maps, state.shown, self._photos(state))
             reference = Reference.of(self._prepared(maps, None), maps.maps)
             kept[places[state.name]] = reference, shown, enlargements(maps.maps)
         for place in (
@@ -252,6 +261,13 @@ class Unit:
             back = None if mapped is None else mapped.back
             yield state, maps if back is None else brought_back(maps, back)
 
+    def _photos(self, state: State) -> Tensor | None:
+        """Return what figures show of a state in place of the photographs; None: these."""
+        mapped = state.inputs
+        if isinstance(mapped, InputMap) and mapped.is_shown:
+            return mapped.there(self.chunk.x)
+        return None
+
     def _asked(self, state: State) -> tuple[Method, ...]:
         if state.asks == "all":
             return self.methods
@@ -278,6 +294,8 @@ class Unit:
 
     def _compare(self, pair: Pair, reference: Reference, changed: Features) -> None:
         """Write the rows of one pair; only methods that the changed state was asked for."""
+        if pair.stage == REFERENCE_STAGE and self.is_statistic:
+            return  # what stands there is the statistic of the reference
         for cell, features in changed.items():
             if pair.stage == REFERENCE_STAGE and cell[0] in CONTROLS:
                 continue  # controls count as deterministic: their ceiling is 1
@@ -288,8 +306,8 @@ class Unit:
         self, pair: Pair, cell: tuple[str, str, str], reference: Reference, features: Prepared
     ) -> tuple[list[float], list[float], list[str | None]]:
         if self.is_statistic:
-            nothing = [float("nan")] * len(features.reasons)
-            return list(features.features), nothing, list(features.reasons)
+            beside = reference.features[cell] if pair.has_chance else None
+            return _beside(features, beside)
         similarity = self._similarity(cell[2])
         prepared = reference.features[cell]
         if pair.stage == REFERENCE_STAGE:
@@ -370,9 +388,20 @@ def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:
     found: Features = {}
     for method, explained in maps.items():
         for name in unit.views:
-            for statistic in unit.check.measures:
+            for statistic in unit.statistics:
                 found[method, name, statistic.name] = _statistic(explained, name, statistic)
     return found
+
+
+def _beside(
+    changed: Prepared, reference: Prepared | None
+) -> tuple[list[float], list[float], list[str | None]]:
+    """Return the statistic of the changed maps, beside it that of the reference maps, and why one is undefined."""
+    values, reasons = list(changed.features), list(changed.reasons)
+    if reference is None:
+        return values, [float("nan")] * len(values), reasons
+    told = [a or b for a, b in zip(reasons, reference.reasons, strict=True)]
+    return values, list(reference.features), told
 
 
 def _statistic(explained: Explained, name: str, statistic: Any) -> Prepared:
