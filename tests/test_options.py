@@ -8,6 +8,7 @@ import pytest
 
 from salsanity.errors import SpecError
 from salsanity.options import (
+    as_identified,
     checked,
     described,
     from_mapping,
@@ -119,6 +120,13 @@ def test_twin_values_within_the_range_are_taken(share: float) -> None:
 
 def test_identity_leaves_out_what_may_change() -> None:
     assert set(identity_of(made())) == set(KINDS) - {"kind"}
+
+
+def test_values_that_differ_in_what_may_change_are_identified_alike() -> None:
+    assert made(kind="b") != made()
+    assert as_identified(made(kind="b")) == made()
+    assert as_identified(made(share=0.25)) == made(share=0.25)
+    assert as_identified("plain") == "plain"
 
 
 def test_an_option_that_must_be_given_has_no_default() -> None:

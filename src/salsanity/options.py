@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final
 
@@ -106,6 +106,17 @@ def options_of(kind: type) -> dict[str, Option]:
 def identity_of(value: Any) -> dict[str, Any]:
     """Return the options of a dataclass value that a run in a folder may never change."""
     return {n: getattr(value, n) for n, o in options_of(type(value)).items() if o.is_identity}
+
+
+def as_identified(value: Any) -> Any:
+    """Return a dataclass value with every option that a run in a folder may change at its default; others as they are."""
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    free = {n for n, facts in options_of(type(value)).items() if not facts.is_identity}
+    usual = {
+        f.name: f.default for f in fields(value) if f.name in free and f.default is not MISSING
+    }
+    return replace(value, **usual) if usual else value
 
 
 def checked(value: Any) -> None:

@@ -34,7 +34,7 @@ class Mirror:
         title="Mirrored images",
         question="Is the map of a mirrored image the mirrored map?",
         caught="its maps take sides",
-        uncaught="its maps were mirrored with the images",
+        uncaught="was not caught",
         use="pointing at a place in an image",
     )
 

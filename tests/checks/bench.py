@@ -70,7 +70,7 @@ def measured(
     }
     tools = instruments(network, tuple(methods), tuple(similarities), spec, x)
     tools = at_speed(tools, Speed(8, 0.0), methods)
-    ground = ground_of(network, spec, x, None)
+    ground = ground_of(network, spec, x, None, similarities)
     found = settled(check, ground)
     reader = ChunkReader(TensorSource(x), entries, torch.device("cpu"))
     worker = Worker(tools, {found.check.name: found.check}, ground, reader)

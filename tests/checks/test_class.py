@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,14 +14,18 @@ from bench import Measured, measured
 from scipy.stats import chisquare, spearmanr
 from torch import Tensor, nn
 
+import salsanity
 from salsanity.checks import class_
 from salsanity.checks.class_ import STAGE, ClassChange
 from salsanity.checks.frame import Chunk, Ground
 from salsanity.checks.named import lacking, settled
 from salsanity.data.examples import image_id
-from salsanity.methods import CallableMethod, Edge, Gradient, Method
+from salsanity.errors import ModelError, SimilarityError
+from salsanity.methods import CallableMethod, Edge, Gradient, Method, Noise
 from salsanity.models.network import prepare
 from salsanity.records import Outcome
+from salsanity.similarity import HOG, SSIM, Spearman
+from salsanity.units.identity import print_of
 from salsanity.units.job import ground_of
 from salsanity.units.spec import RunSpec
 
@@ -155,6 +160,13 @@ def test_what_is_not_drawn_has_one_draw(choice: str, draws: int) -> None:
     assert found.is_fixed is (draws == 1)
 
 
+def test_a_threshold_makes_no_other_scores() -> None:
+    on = ground(linear(), images())
+    prints = [print_of(dict(settled(c, on).check.fingerprint())) for c in (
+        ClassChange(), ClassChange(d_class=0.5), ClassChange("second"))]  # fmt: skip
+    assert prints[0] == prints[1] != prints[2]
+
+
 # What comes out.
 
 
@@ -260,3 +272,120 @@ def test_twin_noise_of_the_image_alone_keeps_everything() -> None:
     method = CallableMethod(noise_of_the_image, "noise")
     found = measured(ClassChange(), convolutional(), images(8), [method])
     assert found.verdicts(["noise"])["noise"].outcome is Outcome.FAIL
+
+
+# Two classes.
+
+
+def of_two(beside: float) -> nn.Sequential:
+    """A network of two logits, (beside + d) / 2 and (beside - d) / 2: beside 0, they are one number up to sign."""
+    torch.manual_seed(7)
+    features = (nn.Conv2d(2, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+    last = nn.Linear(8 * 49, 2).double()
+    with torch.no_grad():
+        (total, difference), turned = torch.linalg.qr(last.weight.T.double())[0].T, last.weight
+        turned.copy_(torch.stack([beside * total + difference, beside * total - difference]))
+        last.bias.zero_()
+    return nn.Sequential(*features, nn.Flatten(), last).double().eval()
+
+
+TWO_CLASSED = (Gradient(), Edge(), Noise())
+
+
+def judged_of_two(beside: float, *similarities: Any) -> tuple[Measured, dict[str, Any]]:
+    kinds = similarities or (Spearman(), SSIM(window=5), HOG())
+    found = measured(
+        ClassChange(), of_two(beside), images(16), TWO_CLASSED, similarities=kinds, draws=4
+    )
+    return found, found.verdicts(["gradient"], ["edge", "noise"])
+
+
+def test_two_logits_that_are_one_number_up_to_sign_are_judged_by_signs() -> None:
+    found, verdicts = judged_of_two(0.0)
+    assert set(found.scores["view"]) == {"signed"}
+    assert set(found.scores["similarity"]) == {"spearman"}
+    assert (found.values("gradient", STAGE, "signed") < -0.99).all()
+    assert verdicts["gradient"].outcome is Outcome.PASS
+    assert "signed maps alone" in verdicts["gradient"].reason
+    assert (verdicts["edge"].outcome, verdicts["noise"].outcome) == (Outcome.FAIL, Outcome.PASS)
+    assert "one number up to sign" in found.settled.notes[0]
+    assert found.settled.record(["hog"]).measures == ("spearman",)
+
+
+def test_twin_absolute_maps_of_a_mirrored_network_catch_the_gradient(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What would be said without the rule, of a gradient that follows the class as it should."""
+    monkeypatch.setattr(class_, "MIRRORED", -1.0)
+    _, verdicts = judged_of_two(0.0)
+    assert verdicts["gradient"].outcome is Outcome.FAIL
+    with pytest.raises(AssertionError):
+        test_two_logits_that_are_one_number_up_to_sign_are_judged_by_signs()
+
+
+def test_twin_windows_and_histograms_of_gradients_know_no_sign(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(class_, "tells_signs", lambda *_: True)
+    with pytest.raises(AssertionError):
+        test_two_logits_that_are_one_number_up_to_sign_are_judged_by_signs()
+
+
+@pytest.mark.parametrize(("beside", "views"), [(0.2, 1), (3.0, 2)])
+def test_logits_that_are_nearly_one_number_are_treated_as_such(beside: float, views: int) -> None:
+    found, _ = judged_of_two(beside, Spearman())
+    assert found.scores["view"].nunique() == views
+    assert len(found.settled.notes) == 2 - views
+    assert found.settled.record(["spearman"]).words.scope == "" or views == 1
+
+
+def test_of_two_classes_the_other_is_always_the_same_and_nothing_is_drawn() -> None:
+    found, _ = judged_of_two(3.0, Spearman())
+    assert found.settled.record(["spearman"]).draws == 1
+    assert found.settled.is_fixed
+    x, model = images(), of_two(3.0)
+    on = ground(model, x)
+    chunk = chunk_of(model, x)
+    (state,) = settled(ClassChange(), on).check.changed(on, chunk, 0, (STAGE,))[:1]
+    assert torch.equal(state.targets, 1 - chunk.targets)  # type: ignore[operator,arg-type]
+
+
+def test_settings_stay_those_that_were_asked_for() -> None:
+    asked = ClassChange("least")
+    for model in (of_two(0.0), of_two(3.0), linear()):
+        found = settled(asked, ground(model, images()))
+        assert dict(found.settings) == {"class_choice": "least"}
+
+
+def test_the_threshold_tells_no_scores_apart() -> None:
+    for model in (of_two(0.0), of_two(3.0)):
+        on = ground(model, images())
+        prints = [
+            print_of(dict(settled(ClassChange(d_class=d), on).check.fingerprint()))
+            for d in (0.5, 0.75)
+        ]
+        assert prints[0] == prints[1]
+
+
+def test_a_similarity_without_signs_is_not_enough() -> None:
+    with pytest.raises(SimilarityError, match="such as spearman, got hog"):
+        judged_of_two(0.0, HOG())
+    judged_of_two(3.0, HOG())
+
+
+def test_one_logit_has_no_other_class() -> None:
+    with pytest.raises(ModelError, match="at least two classes"):
+        settled(ClassChange(), ground(linear(classes=1), images()))
+
+
+def test_a_run_of_a_mirrored_network_says_so_and_goes_on_in_its_folder(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"methods": ["gradient"], "similarities": ["spearman", "hog"]}
+    asked |= {"gallery": 1, "draws": 2, "out": tmp_path}
+    first = salsanity.run(["class", "repeat"], of_two(0.0), images(), **asked)
+    assert any("one number up to sign" in note for note in first.notes)
+    table = first.verdicts[first.verdicts["view"].notna()]
+    assert set(table[table["check"] == "class"]["view"]) == {"signed"}
+    assert set(table[table["check"] == "repeat"]["view"]) == {"signed", "absolute"}
+    assert "one number up to sign" in (tmp_path / "report.html").read_text()
+    again = salsanity.run(["class", "repeat"], of_two(0.0), images(), **asked)
+    assert again.verdicts.equals(first.verdicts)

@@ -388,13 +388,33 @@ def test_hooks_weights_and_random_states_are_as_before(method: Method) -> None:
 
 
 def test_the_trained_network_is_explained_once_for_all_checks_and_draws() -> None:
-    bench = Bench(relu(), [Moved(), ClassChange()], [Gradient()])
+    bench = Bench(relu(), [Moved(), Other()], [Gradient()])
     bench.unit("moved")
     assert sum(bench.ticks) == 2 * len(bench.x)
-    for check, draw in (("moved", 1), ("class", 0), ("class", 1)):
+    for check, draw in (("moved", 1), ("other", 0), ("other", 1)):
         bench.ticks.clear()
         bench.unit(check, draw)
         assert sum(bench.ticks) == len(bench.x), (check, draw)
+
+
+def test_draws_that_change_neither_weights_nor_inputs_may_be_one_unit() -> None:
+    bench = Bench(relu(), [ClassChange(), Moved()], [Gradient()])
+    bench.unit("moved")
+    rows = bench.unit("class").columns
+    assert {(s, d) for s, d in zip(rows["stage"], rows["draw"], strict=True)} == {
+        ("self", 0), ("another class", 0), ("another class", 1),
+    }  # fmt: skip
+    found = settled(ClassChange(), ground(draws=5))
+    assert (found.check.draws, found.columns, found.record([]).draws) == (1, 5, 5)
+    (more,) = {repr(settled(ClassChange(), ground(draws=d)).check.fingerprint()) for d in (5, 5)}
+    assert more != repr(settled(ClassChange(), ground(draws=6)).check.fingerprint())
+
+
+@dataclass(frozen=True)
+class Other(Moved):
+    """Another check of the same kind."""
+
+    name: ClassVar[str] = "other"
 
 
 @dataclass(frozen=True)
@@ -417,19 +437,48 @@ def test_a_check_that_wraps_methods_has_references_of_its_own() -> None:
     assert sum(bench.ticks) == len(bench.x), "its own reference serves its other draws"
 
 
+@dataclass(frozen=True, eq=False)
+class OneView:
+    """A settled check that looks at one view alone."""
+
+    whole: Any
+    views: ClassVar[tuple[str, ...]] = ("absolute",)
+    name: ClassVar[str] = "one view"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+
+@dataclass(frozen=True)
+class LooksOnce(Moved):
+    """It settles to a check of one view."""
+
+    name: ClassVar[str] = "one view"
+
+    def on(self, on: Ground) -> Settled:
+        return Settled(OneView(settled(Moved(), on).check))  # type: ignore[arg-type]
+
+
+def test_a_check_of_one_view_leaves_the_other_to_the_others() -> None:
+    bench = Bench(relu(), [LooksOnce(), Moved()], [Gradient()])
+    assert set(bench.unit("one view").columns["view"]) == {"absolute"}
+    assert set(bench.unit("moved").columns["view"]) == {"signed", "absolute"}
+
+
 def test_rows_and_pictures_do_not_depend_on_which_unit_came_before() -> None:
     checks, methods = [Moved(), ClassChange()], [Gradient(), SmoothGrad(2)]
     first = Bench(relu(), checks, methods, shown=True)
     later = Bench(relu(), checks, methods, shown=True)
     later.unit("moved")
-    later.unit("class", 1)
+    later.unit("moved", 1)
     one, other = first.unit("class"), later.unit("class")
     assert repr(one.columns) == repr(other.columns)
     named = [{i: sorted(found) for i, found in r.pictures.items()} for r in (one, other)]
     assert named[0] == named[1]
-    assert [
-        f"maps/{m}/{s}" for m in ("gradient", "smoothgrad") for s in ("another class", TRAINED)
-    ] == (named[0][first.ids[0]])
+    assert named[0][first.ids[0]] == [
+        "maps/class/gradient/another class", "maps/class/smoothgrad/another class",
+        "maps/gradient/trained", "maps/smoothgrad/trained",
+    ]  # fmt: skip
 
 
 def test_a_pair_whose_state_is_missing_is_an_error_and_not_a_gap() -> None:
@@ -461,5 +510,4 @@ def test_scores_of_one_chunk_are_those_of_the_bench_of_checks() -> None:
     bench = Bench(relu(), [ClassChange()], [Gradient(), Noise()])
     ours = bench.unit("class").columns
     found = measured(ClassChange(), bench.model, bench.x, [Gradient(), Noise()]).scores
-    theirs = found[(found["draw"] == 0)]
-    assert sorted(ours["value"]) == pytest.approx(sorted(theirs["value"]), nan_ok=True)
+    assert sorted(ours["value"]) == pytest.approx(sorted(found["value"]), nan_ok=True)

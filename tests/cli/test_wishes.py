@@ -153,7 +153,7 @@ def test_a_preset_gives_way_and_leaves_out_what_no_check_has() -> None:
 
 @pytest.mark.parametrize(
     ("model", "init", "sd"),
-    [("reference:cnn", "truncated_normal", 0.1), ("torchvision:inception_v3", "he", 0.01)],
+    [("reference:cnn", "fresh", 0.01), ("torchvision:inception_v3", "he", 0.01)],
 )
 def test_the_paper_s_preset_draws_as_its_code_did(model: str, init: str, sd: float) -> None:
     found = asked(model=model, preset="paper")

@@ -82,3 +82,13 @@ def test_two_builds_differ():
 def test_absurd_sizes_are_refused(build):
     with pytest.raises(ModelError, match="expected"):
         build()
+
+
+def test_weights_of_the_mlp_start_narrower_the_more_inputs_a_layer_has():
+    """sd 2 / sqrt(inputs), truncated at two sds, which leaves .8796 of it; biases 0, as the released code has them."""
+    torch.manual_seed(0)
+    for layer in (m for m in mlp() if isinstance(m, nn.Linear)):
+        sd = 2 / layer.in_features**0.5
+        assert float(layer.weight.detach().std()) == pytest.approx(0.8796 * sd, rel=0.03)
+        assert float(layer.weight.detach().abs().max()) <= 2 * sd
+        assert not layer.bias.any()

@@ -119,7 +119,7 @@ def test_a_run_and_its_report_say_which_maps_were_enlarged(
         out=tmp_path / "run",
     )
     assert json.loads((result.folder / "gates.json").read_text())["enlarged"] == {"coarse": [3, 3]}
-    said = {words for _, words in method_settings(read_run(result.folder))}
+    said = {words for _, words in method_settings(read_run(result.folder).parts[0])}
     assert "maps of 3 × 3 enlarged bilinearly to the images' size" in said
 
 

@@ -162,7 +162,22 @@ def table_of(rows, method, stage, view, similarity, beside=None):
     return images, draws, known("value"), known("chance"), of_reference("value"), of_reference("chance")  # fmt: skip
 
 
-def literal_measure(rows, method, view, similarity, line):
+def interval_of(z, *, is_fixed):
+    """That of images and draws; of a mean over images where the one column is all that there is."""
+    if not is_fixed:
+        return literal_interval(z)
+    column = [x for row in z for x in row if x is not None]
+    mean, n = average(column), len(column)
+    if len(z[0]) != 1 or n < 2:
+        return mean, math.nan, math.nan, math.nan, math.nan
+    if max(column) - min(column) <= 1e-9:
+        return mean, 0.0, math.inf, mean, mean
+    v = sum((x - mean) ** 2 for x in column) / (n - 1) / n
+    half = stats.t.ppf(0.95, n - 1) * math.sqrt(v)
+    return mean, v, n - 1, mean - half, mean + half
+
+
+def literal_measure(rows, method, view, similarity, line, *, is_fixed=False):
     """All that is known of one cell at one line, as a dict."""
     images, draws, S, C, A, between = table_of(
         rows, method, line["stage"], view, similarity, line["against"]
@@ -196,7 +211,7 @@ def literal_measure(rows, method, view, similarity, line):
     return {
         "R": R,
         "z": z,
-        "interval": (math.nan,) * 5 if z is None else literal_interval(z),
+        "interval": (math.nan,) * 5 if z is None else interval_of(z, is_fixed=is_fixed),
         "S": average(S[i][j] for i, j in used),
         "A": average(A[i] for i, _ in used if is_number(A[i])),
         "n_used": len(used),
@@ -225,7 +240,8 @@ def literal_method(rows, record, method, *, is_control=False, gates=(), alpha=0.
     own = [r for r in rows if r["method"] == method and r["stage"] in stages | {"self"}]
     cells = []
     for view, similarity in sorted({(r["view"], r["similarity"]) for r in own}):
-        measured = [literal_measure(own, method, view, similarity, line) for line in lines]
+        fixed = {"is_fixed": record["is_fixed"]}
+        measured = [literal_measure(own, method, view, similarity, line, **fixed) for line in lines]
         for line, m in zip(lines, measured, strict=True):
             covers = [
                 g
@@ -237,7 +253,9 @@ def literal_method(rows, record, method, *, is_control=False, gates=(), alpha=0.
             m["gated"] = any(g.forbids == "verdict" for g in covers)
             never = "" if is_control else record["never_pass"]
             m["no pass"] = bool(line["caveat"] or never or any(g.forbids == "pass" for g in covers))
-            m["enough"] = not m["gated"] and m["n_images"] >= 4 and m["n_draws"] >= 2
+            m["least draws"] = 1 if record["is_fixed"] else 2
+            enough = m["n_images"] >= 4 and m["n_draws"] >= m["least draws"]
+            m["enough"] = enough and not m["gated"]
             m["testable"] = m["enough"] and not math.isnan(m["R"])
             least = 0.25 if line["must"] == "change" else 0.8
             m["maps"] = m["alive"] >= 0.8 and m["share"] >= least
@@ -277,13 +295,13 @@ def outcome_of(own, every, alpha):
     if told and all(m["between"] >= 0.95 * m["between_ceiling"] for m in told):
         return "UNINFORMATIVE"
     for m in open_ones:
-        if m["planned"][1] < 2 and not math.isnan(m["R"]):
+        if m["planned"][1] < m["least draws"] and not math.isnan(m["R"]):
             continue
         if not (m["testable"] and m["maps"]):
             return "UNINFORMATIVE"
     if any(m["gated"] for m in own):
         return "INCONCLUSIVE"
-    if min(m["n_draws"] for m in own) < 2:
+    if min(m["n_draws"] for m in own) < own[0]["least draws"]:
         return "INCONCLUSIVE"
     if all(not m["no pass"] and p_of(m, fail=False) < alpha for m in own):
         return "PASS"

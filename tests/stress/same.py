@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import shutil
 import tempfile
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from ledger import Entry, Ledger
 from subject import honest, images
+
+from salsanity.testing.elsewhere import elsewhere
 
 METHODS = (
     *(
@@ -64,48 +63,31 @@ class Shuffled:
     chance: random.Random
     most: int | None = None
 
-    def run(self, work: Callable[[Any], Any], units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        order = list(units)
+    def run(self, job: Any, lots: Iterable[Any], *, tick: Any = None) -> Iterator[tuple[Any, Any]]:
+        opened, order = job.open(tick=tick), [unit for lot in lots for unit in lot]
         self.chance.shuffle(order)
         for done, unit in enumerate(order):
             if done == self.most:
                 raise Stop
-            yield unit, work(unit)
+            yield unit, opened.do(unit)
 
 
 @dataclass(frozen=True)
 class TwoProcesses:
-    """Runs every second unit in a second process, and takes its results in through a pipe."""
+    """Runs every second unit in a new process, which opens the job for itself."""
 
-    def run(self, work: Callable[[Any], Any], units: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-        from salsanity.records import UnitResult
-
-        whole = list(units)
-        mine, theirs = whole[::2], whole[1::2]
-        reader, writer = os.pipe()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about threads: the child uses none of them
-            process = os.fork()
-        if process == 0:
-            try:
-                with os.fdopen(writer, "w") as pipe:
-                    for unit in theirs:
-                        result = work(unit)
-                        pipe.write(json.dumps([_listed(result.columns), dict(result.notes)]) + "\n")
-            finally:
-                os._exit(0)
-        os.close(writer)
-        for unit in mine:
-            yield unit, work(unit)
-        with os.fdopen(reader) as pipe:
-            for unit, line in zip(theirs, pipe, strict=True):
-                columns, notes = json.loads(line)
-                yield unit, UnitResult(unit, columns, notes)
-        os.waitpid(process, 0)
+    def run(self, job: Any, lots: Iterable[Any], *, tick: Any = None) -> Iterator[tuple[Any, Any]]:
+        whole = [unit for lot in lots for unit in lot]
+        opened = job.open(tick=tick)
+        for unit in whole[::2]:
+            yield unit, opened.do(unit)
+        yield from zip(whole[1::2], elsewhere(done_there, job, whole[1::2]), strict=True)
 
 
-def _listed(columns: Any) -> dict[str, list[Any]]:
-    return {name: list(values) for name, values in columns.items()}
+def done_there(job: Any, units: Sequence[Any]) -> list[Any]:
+    """Do units one after another in this process."""
+    opened = job.open()
+    return [opened.do(unit) for unit in units]
 
 
 def run(

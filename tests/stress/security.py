@@ -213,15 +213,31 @@ CALLS = {
 }
 
 
+KNOWN = {
+    "units/parcel.py": "loads",  # what the process that runs a job hands to its own workers; never a file
+    "units/origins.py": "compile",  # a module's text, to read its constants; it is not run
+    "testing/elsewhere.py": "loads",  # what a contract asks the process that it has started
+    "testing/checks.py": "loads",  # what a contract has just written
+    "testing/executors.py": "loads",
+}
+"""The one kind of such a call that a file may have, and why."""
+
+
 def calls(entry: Entry) -> None:
     """Look in every source file for calls that run what they are given, and for torch.load without weights_only."""
     for path in sorted(SOURCES.rglob("*.py")):
+        known = KNOWN.get("/".join(path.parts[-2:]))
         bad = [
             f"line {node.lineno}"
             for node in ast.walk(ast.parse(path.read_text("utf-8")))
-            if _is_forbidden(node)
+            if _is_forbidden(node) and _called(node) != known
         ]
         entry.attempt(not bad, f"{path.name}: {', '.join(bad)}")
+
+
+def _called(node: ast.AST) -> str:
+    function = node.func if isinstance(node, ast.Call) else node
+    return str(getattr(function, "id", getattr(function, "attr", "")))
 
 
 def _is_forbidden(node: ast.AST) -> bool:

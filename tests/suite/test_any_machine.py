@@ -24,7 +24,7 @@ sys.path.insert(0, {tests!r})
 from networks import chain, images
 import salsanity
 from salsanity.store.folder import machine_notes
-from salsanity.suite.containing import limit_note
+from salsanity.units.containing import limit_note
 
 def hangs(model, inputs, targets):
     while len(inputs):

@@ -97,10 +97,23 @@ class Spoiled:
         settings = {"set": {1, 2}} if self.fault == "record" else {}
         if self.fault == "settles by chance":
             settings = {"process": os.getpid()}
-        whole = Completed(ClassChange(), ground.draws)
+        whole = Completed(Apart(), ground.draws)
         return Settled(
             SpoiledOnNetwork(whole, self.fault, ground.network.module), settings=settings
         )
+
+
+@dataclass(frozen=True)
+class Apart:
+    """Another class explained, each draw in a unit of its own."""
+
+    name: ClassVar[str] = "class"
+    words: ClassVar[Words] = ClassChange.words
+    controls: ClassVar[Any] = ClassChange.controls
+    lines: ClassVar[tuple[Line, ...]] = ClassChange().lines
+
+    def changed(self, ground: Ground, chunk: Chunk, draw: int) -> Any:
+        return ClassChange().changed(ground, chunk, draw)
 
 
 COUNT = itertools.count()

@@ -31,7 +31,7 @@ from torch import nn
 
 from networks import chain
 from salsanity.errors import UsageError
-from salsanity.models.load import load_symbol
+from salsanity.symbols import load_symbol
 from salsanity.units import arrays, facts, identity, origins, written
 from salsanity.units.identity import can_be_identified, print_of, unidentified
 
@@ -389,6 +389,8 @@ def forget() -> None:
     for name in [*FILES, "explaining_package"]:
         for loaded in [m for m in sys.modules if m.partition(".")[0] == name.removesuffix(".py")]:
             sys.modules.pop(loaded)
+    for loaded in [m for m in sys.modules if m.startswith("salsanity_user_")]:
+        sys.modules.pop(loaded)
 
 
 def loaded(folder: Path) -> Any:

@@ -62,6 +62,8 @@ def random_run(seed: int) -> Run:
     is_labels = rng.random() < 0.25
     record = (_labels if is_labels else _cascade)(rng)
     n, d = int(rng.choice([3, 4, 5, 8])), int(rng.choice([1, 2, 3, 4, 5, 6, 8]))
+    if not is_labels and rng.random() < 0.1:
+        record, d = replace(record, is_fixed=True), 1
     near_a_line = [0.2, 0.25, 0.25, 0.27, 0.3, 0.75, 0.8, 0.85]
     level = rng.choice([0.0, 0.0, 0.0, 0.05, 0.05, 0.15, 0.5, 0.95, 1.0, *near_a_line])
     spread = rng.choice([0.0, 0.02, 0.05, 0.1])
@@ -164,7 +166,7 @@ def test_the_product_is_the_literal_rule(seed):
     check_run(run, run.literal())
 
 
-RARE = (198, 206, 262, 274, 280, 301, 336, 350, 405, 428, 429, 538, 541, 591, 667)
+RARE = (158, 203, 206, 349, 355, 358, 385, 430, 438, 508)
 """Runs at which rare twins show."""
 SEEDS = (*range(150), *RARE)
 
@@ -179,11 +181,11 @@ def test_the_random_runs_reach_every_outcome_and_every_kind_of_hole(sound_runs):
     cells = [v for run, _ in sound_runs for v in run.verdicts() if v.view]
     outcomes = pd.Series([str(v.outcome) for v in cells]).value_counts()
     assert set(outcomes.index) == {"PASS", "FAIL", "INCONCLUSIVE", "UNINFORMATIVE"}
-    assert outcomes.min() > 15
+    assert outcomes.min() > 10
     assert sum("the same for every image" in v.reason for v in cells) > 5
     assert sum("nothing changed" in v.reason for v in cells) > 1
     assert sum(v.blank_reference > 0.2 for v in cells) > 20
-    assert sum(0 < v.blank_changed < 1 for v in cells) > 100
+    assert sum(0 < v.blank_changed < 1 for v in cells) > 80
 
 
 def broken_df(self):
@@ -283,6 +285,12 @@ TWINS = {
         procedures,
         "PROCEDURES",
         {"retained": procedures.Procedure(ceiling_always)},
+    ),
+    "one column is never enough": (cells_module.Answer, "least_draws", property(lambda self: 2)),
+    "one column has no interval": (
+        cells_module.Answer,
+        "interval",
+        property(lambda self: self.retained.interval),
     ),
     "any room is enough": (retained, "LEAST_RANGE", 0.0),
 }

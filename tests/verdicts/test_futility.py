@@ -32,9 +32,10 @@ def table(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
 
 def answer_of(z: np.ndarray, threshold: float, caveat: str = "") -> Answer:
     used = np.isfinite(z)
-    found = measured(z[used], used)
-    r, interval, spread = found.mean, found.interval, found.spread
-    kept = Retained(S=r, C=0, A=1, R=r, top=1, floor=0, interval=interval, spread=spread, used=used)
+    m = measured(z[used], used)
+    r = m.mean
+    ends = {"top": 1, "floor": 0, "interval": m.interval, "spread": m.spread}
+    kept = Retained(S=r, C=0, A=1, R=r, used=used, **ends)
     return Answer(Line("full", "full", threshold, "after"), kept, words.retains, caveat=caveat)
 
 

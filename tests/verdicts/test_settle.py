@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from salsanity.records import Line
 from salsanity.verdicts import settle
@@ -23,9 +24,10 @@ def crossed(R, n, d, *, image=0.0, draw=0.0, residual=0.0, seed=0):
 def retained_of(z):
     """What a table of linearised R (NaN: holes) stands for."""
     used = np.isfinite(z)
-    found = measured(z[used], used)
-    R, interval, spread = found.mean, found.interval, found.spread
-    return Retained(S=R, C=0, A=1, R=R, top=1, floor=0, interval=interval, spread=spread, used=used)
+    m = measured(z[used], used)
+    R = m.mean
+    ends = {"top": 1, "floor": 0, "interval": m.interval, "spread": m.spread, "alone": m.alone}
+    return Retained(S=R, C=0, A=1, R=R, used=used, **ends)
 
 
 def more_needed(z, threshold, *, must="change", **levels):
@@ -124,6 +126,20 @@ def test_the_variance_at_the_present_size_is_that_of_the_interval():
     z[0, 1] = z[3, 4] = np.nan
     parts = settle.Components.of(retained_of(z))
     assert parts.variance(12, 6) == pytest.approx(interval_of(z).variance, rel=1e-9)
+
+
+def test_where_one_column_is_all_images_are_advised():
+    """Of a mean over images: t(n - 1) sd / sqrt(n) must fall below the gap."""
+    column = crossed(0.15, 12, 1, image=0.15)
+    more = more_needed(column, 0.2, alpha_pass=0.05, alpha_fail=0.01)
+    assert more.draws is None
+    sd = column.std(ddof=1)
+
+    def half(n):
+        return t.ppf(0.95, n - 1) * sd / np.sqrt(n)
+
+    n = 12 + more.images
+    assert half(n) < 0.05 <= half(n - 1)
 
 
 def test_the_cheaper_comes_first():

@@ -4,18 +4,24 @@ class is asked for?"""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, Final, final
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, final
 
 import torch
 from torch import Tensor
 
-from salsanity.checks.frame import Chunk, Ground, State
-from salsanity.options import checked, option
-from salsanity.records import Line, Outcome, Words
+from salsanity.checks.frame import Chunk, Ground, Settled, State, completed
+from salsanity.errors import ModelError, SimilarityError
+from salsanity.options import checked, identity_of, option
+from salsanity.records import VIEWS, Line, Outcome, Words
 from salsanity.seeds import seed_for
+from salsanity.similarity.signs import tells_signs
 
 STAGE: Final = "another class"
+MIRRORED: Final = 0.5
+"""Two logits are one number up to sign where their sum varies by no more than this share of their difference."""
+LOOKED_AT: Final = 16
+"""Images whose logits say so, each as it is and at half its contrast."""
 
 
 @final
@@ -71,6 +77,25 @@ class ClassChange:
         """Explain another class of every image; weights and inputs stay, so that forward passes are shared."""
         return [State(STAGE, targets=self._others(ground, chunk, draw))]
 
+    def on(self, ground: Ground) -> Settled:
+        """Return the check for this network; of two classes, the other one is always the same.
+
+        Raises `ModelError` where there is one logit alone.
+        """
+        if ground.network.classes < 2:
+            raise ModelError(
+                "expected a network with at least two classes, got one logit: there is no other class to explain; leave the "
+                "check class out"
+            )
+        if ground.network.classes > 2:
+            return completed(self, ground)
+        share = sum_beside_difference(ground)
+        of_two = OfTwo(self.d_class) if share > MIRRORED else _of_one_number(self, ground)
+        notes = (_mirrored_words(share),) if share <= MIRRORED else ()
+        facts = {"Views": ", ".join(of_two.views)} if notes else {}
+        settled = completed(of_two, ground)
+        return replace(settled, settings=identity_of(self), notes=notes, facts=facts)
+
     def _others(self, ground: Ground, chunk: Chunk, draw: int) -> Tensor:
         if self.class_choice == "random":
             return _drawn(ground, chunk, draw)
@@ -86,3 +111,70 @@ def _drawn(ground: Ground, chunk: Chunk, draw: int) -> Tensor:
     others = ground.network.classes - 1
     steps = [1 + seed_for(ground.seed, "class", draw, image) % others for image in chunk.ids]
     return (chunk.targets + torch.tensor(steps, device=chunk.x.device)) % ground.network.classes
+
+
+@final
+@dataclass(frozen=True)
+class OfTwo:
+    """The other of two classes: nothing is drawn.
+
+    `views`, `measures`: what is looked at; where both logits are one number up to sign, signed maps, and similarities that
+    tell a map from its negative.
+    """
+
+    d_class: float = option(0.75, "As with more classes.", is_identity=False)
+    views: tuple[str, ...] = VIEWS
+    measures: tuple[Any, ...] = ()
+
+    name: ClassVar[str] = ClassChange.name
+    draws: ClassVar[int] = 1
+    controls: ClassVar[Mapping[str, Outcome]] = ClassChange.controls
+
+    @property
+    def words(self) -> Words:
+        """As with more classes; what is not looked at is said in every verdict."""
+        if self.views == VIEWS:
+            return ClassChange.words
+        scope = "the two logits are one number up to sign, so that signed maps alone are judged"
+        return replace(ClassChange.words, scope=scope)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """As with more classes."""
+        return ClassChange(d_class=self.d_class).lines
+
+    def changed(self, ground: Ground, chunk: Chunk, draw: int) -> Sequence[State]:
+        """Explain the other class."""
+        return [State(STAGE, targets=1 - chunk.targets)]
+
+
+def sum_beside_difference(ground: Ground) -> float:
+    """Return how much the sum of two logits varies, as a share of how much their difference does.
+
+    0 where they are one number up to sign, about 1 where they have nothing to do with each other.
+    """
+    x = ground.pool()[:LOOKED_AT]
+    a, b = ground.logits(torch.cat([x, x / 2])).double().unbind(1)
+    return float((a + b).std() / (a - b).std().clamp_min(1e-12))
+
+
+def _of_one_number(asked: ClassChange, ground: Ground) -> OfTwo:
+    """Look at signs alone: absolute maps of both classes are the same, whatever a network has learned."""
+    shape = ground.pool().shape[1:]
+    telling = tuple(s for s in ground.similarities if tells_signs(s, shape))
+    if ground.similarities and not telling:
+        names = ", ".join(s.name for s in ground.similarities)
+        raise SimilarityError(
+            f"expected a similarity that tells a map from its negative, such as spearman, got {names}: the network's "
+            "two logits are one number up to sign, and maps of both classes differ in sign alone; name one, or leave the "
+            "check class out"
+        )
+    measures = () if len(telling) == len(ground.similarities) else telling
+    return OfTwo(asked.d_class, ("signed",), measures)
+
+
+def _mirrored_words(share: float) -> str:
+    return (
+        f"The sum of the two logits varies by {share:.0%} of their difference: they are one number up to sign, and gradients "
+        "of both differ in sign alone. The check class therefore judges signed maps, by similarities that tell signs."
+    )

@@ -9,7 +9,7 @@ intervals, verdicts, pages) is the same for every check.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, Protocol, final, runtime_checkable
 
@@ -21,8 +21,9 @@ from salsanity.methods import Method
 from salsanity.models.network import Network
 from salsanity.models.swap import Weights
 from salsanity.narrator import Narrator
-from salsanity.records import REFERENCE_STAGE, CheckRecord, Line, Outcome, Words
-from salsanity.similarity import Statistic
+from salsanity.options import as_identified, identity_of
+from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words
+from salsanity.similarity import Similarity, Statistic
 
 REFERENCE_STREAM: Final = 0
 CHANGED_STREAM: Final = 1
@@ -45,7 +46,7 @@ class InputMap:
     before: Callable[[Tensor], Tensor] | None = None
     back: Callable[[Tensor], Tensor] | None = None
     is_shown: bool = False
-    """Whether figures show what methods are given in place of the photograph; for a check that is alone in its run."""
+    """Whether the check's figures show what methods are given in place of the photograph."""
 
 
 @final
@@ -104,7 +105,7 @@ class Ground:
 
     `pool`: gives up to 64 of the run's first images. `logits`: of the trained network, (B, classes). `target`: `trained`,
     `label` or `own`. `recorded`: what spec.json says of this check in a continued run, or empty. `memory`: what a check
-    keeps between units of one process.
+    keeps between units of one process. `similarities`: those of the run.
     """
 
     network: Network
@@ -116,6 +117,7 @@ class Ground:
     make_model: Callable[[], nn.Module] | None = None
     recorded: Mapping[str, Any] = field(default_factory=dict)
     memory: dict[Any, Any] = field(default_factory=dict)
+    similarities: tuple[Similarity[Any], ...] = ()
 
 
 @runtime_checkable
@@ -272,7 +274,7 @@ class SimpleCheck(Protocol):
     `stages`, names in the order of their index, by default those of the lines; `draws`, how many there are where the
     run's number does not apply (1: there is nothing to draw, and intervals speak of images alone); `is_together = True` where
     draws change no weights and no inputs: all of a chunk are then one unit, whose states share forward passes;
-    `method(m)`; `measures`; `test`.
+    `views`, where not both are looked at; `method(m)`; `measures`; `test`.
     """
 
     name: str
@@ -325,6 +327,11 @@ class Completed:
         return tuple(getattr(self.simple, "measures", ()))
 
     @property
+    def views(self) -> tuple[str, ...]:
+        """The views that the check looks at."""
+        return tuple(getattr(self.simple, "views", VIEWS))
+
+    @property
     def stages(self) -> tuple[Mapping[str, Any], ...]:
         """One stage for each that a line names, in their order."""
         named = getattr(self.simple, "stages", ()) or [line.stage for line in self.lines]
@@ -365,8 +372,9 @@ class Completed:
         return method if wrap is None else wrap(method)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return the check itself: its code and fields; and how many draws share a unit."""
-        return {"check": self.simple, **({"draws": self.columns} if self.is_together else {})}
+        """Return the check itself, its code and fields, but for what only judges; and how many draws share a unit."""
+        together = {"draws": self.columns} if self.is_together else {}
+        return {"check": as_identified(self.simple), **together}
 
     @property
     def is_together(self) -> bool:
@@ -389,6 +397,19 @@ class Completed:
 
     def _state(self, draw: int, stage: str) -> str:
         return f"{self.name} {draw}/{stage}"
+
+
+def completed(check: Any, ground: Ground) -> Settled:
+    """Return a simple check with everything that it left out; an exact number of draws is its own, any other the run's."""
+    own: int | None = getattr(check, "draws", None)
+    draws = ground.draws if own is None else own
+    return Settled(
+        Completed(check, draws),
+        columns=draws,
+        settings=identity_of(check) if is_dataclass(check) else {},
+        test=str(getattr(check, "test", "retained")),
+        is_fixed=own == 1,
+    )
 
 
 def trained() -> State:

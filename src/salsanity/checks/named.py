@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import is_dataclass
 from typing import Any, Final
 
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
 from salsanity.checks.entropy import EntropyChange
 from salsanity.checks.exchange import Exchange
-from salsanity.checks.frame import Check, Completed, Ground, OnNetwork, Settled
+from salsanity.checks.frame import Check, Ground, OnNetwork, Settled, completed
 from salsanity.checks.labels import LabelTest
 from salsanity.checks.reparametrise import Reparametrisation
 from salsanity.checks.repeat import Repetition
@@ -18,7 +17,7 @@ from salsanity.checks.shift import InputShift
 from salsanity.checks.shortcut import Shortcut
 from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
-from salsanity.options import from_mapping, identity_of, options_of
+from salsanity.options import from_mapping, options_of
 from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
 from salsanity.symbols import load_symbol, parse_call
 
@@ -134,15 +133,7 @@ def settled(check: Any, ground: Ground) -> Settled:
     fits = getattr(check, "fits", None)
     if fits is not None:
         fits(ground)
-    own: int | None = getattr(check, "draws", None)
-    draws = ground.draws if own is None else own
-    return Settled(
-        Completed(check, draws),
-        columns=draws,
-        settings=identity_of(check) if is_dataclass(check) else {},
-        test=str(getattr(check, "test", "retained")),
-        is_fixed=own == 1,
-    )
+    return completed(check, ground)
 
 
 def _spread(names: Sequence[Any]) -> list[Any]:

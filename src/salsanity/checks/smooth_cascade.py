@@ -122,7 +122,9 @@ class Smoothed:
 
     def references(self, ground: Ground, chunk: Chunk) -> Sequence[State]:
         """Return the trained network, smoothed under the reference stream."""
-        return [self._smoothed(State(SMOOTHED, stream=REFERENCE_STREAM), ground, chunk)]
+        return [
+            self._smoothed(State(SMOOTHED, stream=REFERENCE_STREAM, shown=SMOOTHED), ground, chunk)
+        ]
 
     def changed(
         self, ground: Ground, chunk: Chunk, draw: int, stages: Sequence[str]

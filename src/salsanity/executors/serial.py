@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -37,7 +38,7 @@ class Failure:
 
 def _travelling(error: BaseException, words: str) -> BaseException:
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - just written
+        pickle.dumps(copy.copy(error))  # which makes it anew, as unpickling will
     except Exception:  # noqa: BLE001 - the user's errors may raise anything
         return UnitError(words)
     return error
@@ -46,10 +47,14 @@ def _travelling(error: BaseException, words: str) -> BaseException:
 Done = tuple[UnitKey, UnitResult | Failure]
 
 
+Results = Generator[Done, None, None]
+"""Closing it ends the work."""
+
+
 class Executor(Protocol):
     """Runs the units of a job, here or elsewhere; results come in any order."""
 
-    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Results:
         """Yield every unit with its result, or with the failure that spoiled it alone.
 
         Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick`
@@ -62,7 +67,7 @@ class Executor(Protocol):
 class SerialExecutor:
     """Runs every unit in this process, in order."""
 
-    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Iterator[Done]:
+    def run(self, job: Job, lots: Iterable[Lot], *, tick: Tick | None = None) -> Results:
         """Yield each unit as soon as it is done; Ctrl-C passes through."""
         opened = job.open(tick=tick)
         for lot in lots:

@@ -1,12 +1,14 @@
 """The networks of the paper (Adebayo et al. 2018, appendix), and a small one for the demo.
 
-Pixels come as x / 255. Weights start from a normal of sd 0.1 truncated at two sds, biases at 0.1,
-as in the authors' code. Layers are named flat: the stages of a cascade carry the names people know.
+Pixels come as x / 255. Weights start as in the authors' code, from normals truncated at two sds: of sd 0.1 with biases of 0.1
+in the CNN, of sd 2 / sqrt(inputs) with biases of 0 in the MLP. Layers are named flat: the stages of a cascade carry the names
+people know.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import sqrt
 from typing import Final, Literal, get_args
 
 from torch import nn
@@ -67,7 +69,10 @@ def mlp(
     *,
     initial: Initial = "paper",
 ) -> nn.Sequential:
-    """Return the paper's MLP 2500-1500-500-10; (B, in_channels, size, size) to (B, classes)."""
+    """Return the paper's MLP 2500-1500-500-10; (B, in_channels, size, size) to (B, classes).
+
+    `initial`: as for `initialised`, but for the paper's sd, which falls with the layer's inputs.
+    """
     _check_positive(in_channels=in_channels, size=size, classes=classes, widths=min(widths))
     h1, h2, h3 = widths
     return initialised(
@@ -84,6 +89,7 @@ def mlp(
             )
         ),
         initial,
+        by_inputs=True,
     )
 
 
@@ -92,11 +98,14 @@ def demo_network() -> nn.Sequential:
     return cnn(size=32, width=128, filters=(8, 16), initial="torch")
 
 
-def initialised(network: nn.Sequential, initial: Initial = "paper") -> nn.Sequential:
+def initialised(
+    network: nn.Sequential, initial: Initial = "paper", *, by_inputs: bool = False
+) -> nn.Sequential:
     """Draw the weights as the authors' code does, or leave them as torch drew them (`torch`).
 
-    The paper's weights are wide: after the few epochs that a CPU affords, most of them are still the
-    random ones, and two honest networks hardly agree. Torch's narrower ones are soon overwritten.
+    `by_inputs`: sd 2 / sqrt(inputs) and biases of 0, as that code draws its MLP, in place of 0.1 and 0.1. The CNN's
+    weights are wide: after the few epochs that a CPU affords, most of them are still the random ones, and two honest
+    networks hardly agree. Torch's narrower ones are soon overwritten.
     """
     if initial not in get_args(Initial):
         raise ModelError(f"expected initial paper or torch, got {initial!r}")
@@ -104,9 +113,10 @@ def initialised(network: nn.Sequential, initial: Initial = "paper") -> nn.Sequen
         return network
     for name, values in network.named_parameters():
         if name.endswith("bias"):
-            nn.init.constant_(values, INITIAL_BIAS)
+            nn.init.constant_(values, 0.0 if by_inputs else INITIAL_BIAS)
         else:
-            nn.init.trunc_normal_(values, std=INITIAL_SD, a=-2 * INITIAL_SD, b=2 * INITIAL_SD)
+            sd = 2 / sqrt(values.shape[1]) if by_inputs else INITIAL_SD
+            nn.init.trunc_normal_(values, std=sd, a=-2 * sd, b=2 * sd)
     return network
 
 

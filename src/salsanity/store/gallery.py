@@ -28,8 +28,7 @@ class Gallery:
     photo: Callable[[str], Any]
 
     def add(self, pictures: Mapping[str, Mapping[str, Any]]) -> None:
-        """Write pictures (image id -> name -> array) beside what the files already hold; `photo` among them takes the place of
-        the image's own."""
+        """Write pictures (image id -> name -> array) beside what the files already hold."""
         for image, arrays in pictures.items():
             if image not in self.facts:
                 continue

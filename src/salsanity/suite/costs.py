@@ -7,7 +7,7 @@ from typing import Final
 
 from salsanity.narrator import Narrator, duration
 from salsanity.records import UnitKey
-from salsanity.suite.planning import Costs, costs, maps_of, shared
+from salsanity.suite.planning import Costs, costs, shared
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import comparison_seconds
 
@@ -23,7 +23,7 @@ def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wante
     if len(missing) < wanted:
         narrator.say(f"Continuing: {wanted - len(missing)} of {wanted} units are already there.")
     counted = Costs(run, missing)
-    passes, maps = counted.total, maps_of(missing)
+    passes, maps = counted.total, counted.maps
     some = run.reader.read(run.ids[:4])
     comparison_seconds(some, run.tools.similarities)
     each = comparison_seconds(some, run.tools.similarities)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, final
 
-from salsanity.errors import StoreError
-from salsanity.executors.serial import Executor, Failure
+from salsanity.errors import StoreError, UnitError
+from salsanity.executors.serial import Done, Executor, Failure
 from salsanity.narrator import Narrator
 from salsanity.records import UnitKey, UnitResult
 from salsanity.store.directory import DirectoryStore
@@ -52,18 +53,38 @@ def execute(
     progress = Progress(Costs(run, [unit for lot in lots for unit in lot]), narrator)
     narrator.begin("Explaining and comparing", progress.costs.total)
     try:
-        for unit, found in executor.run(run.job(), lots, tick=progress.tick):
-            progress.done(unit)
-            if isinstance(found, Failure) and isinstance(found.error, StoreError):
-                raise found.error  # the disk fails every unit alike
-            if isinstance(found, Failure):
-                failed.append(_entry(unit, found))
-                _log(run.store, unit, found)
-            else:
-                _keep(run.store, gallery, found)
+        with closing(executor.run(run.job(), lots, tick=progress.tick)) as results:
+            for unit, found in whole(results, units):
+                progress.done(unit)
+                if isinstance(found, Failure) and isinstance(found.error, StoreError):
+                    raise found.error  # the disk fails every unit alike
+                if isinstance(found, Failure):
+                    failed.append(_entry(unit, found))
+                    _log(run.store, unit, found)
+                else:
+                    _keep(run.store, gallery, found)
     finally:
         narrator.end()
     return failed
+
+
+def whole(results: Iterable[Done], units: Sequence[UnitKey]) -> Iterator[Done]:
+    """Yield every unit once; one that an executor lost, or gave another's result, is a failure and never a gap."""
+    waiting = dict.fromkeys(units)
+    for unit, found in results:
+        if unit not in waiting:
+            continue
+        del waiting[unit]
+        is_own = isinstance(found, Failure) or getattr(found, "key", None) == unit
+        yield unit, found if is_own else _fault("gave another unit's result for it")
+    for unit in waiting:
+        yield unit, _fault("lost it")
+
+
+def _fault(words: str) -> Failure:
+    return Failure.of(
+        UnitError(f"the executor {words}; test it with salsanity.testing.ExecutorContract")
+    )
 
 
 def intact_units(store: DirectoryStore, gallery: Gallery) -> list[UnitKey]:

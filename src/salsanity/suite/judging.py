@@ -123,6 +123,11 @@ def checks_of(document: Mapping[str, Any]) -> list[CheckRecord]:
     return [CheckRecord.from_json(record) for record in document["checks"]]
 
 
+def has_rounds(record: CheckRecord) -> bool:
+    """Whether a check can be judged on some of its draws: its columns are a sample, and each stands for itself."""
+    return record.test == "retained" and not record.is_fixed
+
+
 def gates_of(
     record: CheckRecord, facts: Facts, health: Sequence[Mapping[str, Any]]
 ) -> tuple[Gate, ...]:
@@ -146,7 +151,7 @@ def _judged(
         "gates": gates,
         "multiplied": frozenset(document.get("multiplied", ())),
     }
-    if not document.get("until_decided"):
+    if not document.get("until_decided") or not has_rounds(record):
         return Judged(record, tuple(judge(own, record, **asked)), gates)
     ids = [image["id"] for image in document["images"]]
     looks = plan_looks(len(ids), record.draws)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 import torch
@@ -123,6 +123,8 @@ class Costs:
         self.checks = {settled.check.name: settled.check for settled in run.settled}
         self.run = run
         self.known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.maps = 0
+        """Maps that are compared."""
         self.passes: dict[UnitKey, int] = {}
         explained: set[object] = set()
         for unit in units:
@@ -144,6 +146,7 @@ class Costs:
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
         states = len(changed | references)
+        self.maps += states * len(unit.methods) * len(unit.images)
         once = every * states + noisy * len(ceilings)
         return once * int(getattr(check, "copies", 1)) * len(unit.images)
 
@@ -159,8 +162,3 @@ class Costs:
             noisy = [m for m in methods if m.stochastic]
             self.known[names] = shared(self.run, methods), shared(self.run, noisy)
         return self.known[names]
-
-
-def maps_of(units: Iterable[UnitKey]) -> int:
-    """Count the maps that units compare."""
-    return sum(len(u.images) * len(u.stages) * len(u.methods) for u in units)

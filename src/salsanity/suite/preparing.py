@@ -9,7 +9,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
-from salsanity.checks.frame import Ground, Settled
+from salsanity.checks.frame import Check, Ground, Settled
 from salsanity.checks.named import settled
 from salsanity.data.examples import ImageSource
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
@@ -157,7 +157,8 @@ def prepare_run(asked: Asked) -> Run:
     allowed = admitted(tools, some, targets, ids[:4])
     if allowed.refused and asked.is_explicit:
         raise MethodError(next(iter(allowed.refused.values())))
-    ground = ground_of(asked.network, asked.spec, pool, asked.subject.make_model)
+    make = asked.subject.make_model
+    ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
     checks, left_out = _settled(asked, ground)
     speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
     images = [entry.to_json() for entry in entries]
@@ -220,6 +221,8 @@ def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[s
             if check.name not in asked.optional:
                 raise
             notes.append(f"Left out the check {check.name}: {error}")
+    if not found:
+        raise UsageError(f"expected a check that this network admits, got none; {notes[0]}")
     return tuple(found), tuple(notes)
 
 
@@ -233,10 +236,14 @@ def _ahead(
 ) -> Ahead:
     """Say what the run will do, of which measuring the speed takes a small part."""
     each = len(ids) * shared_cost(tools, allowed.methods, some[:1], targets[:1], ids[:1])
-    states = sum(
-        len(c.check.asked_stages(d, is_shown=False)) for c in checks for d in range(c.check.draws)
-    )
+    states = sum(len(_changed(c.check, d)) for c in checks for d in range(c.check.draws))
     return Ahead((1 + states) * each, each)
+
+
+def _changed(check: Check, draw: int) -> set[str]:
+    """Name the states that a unit compares."""
+    asked = check.asked_stages(draw, is_shown=False)
+    return {pair.changed for pair in check.pairs(draw) if pair.stage in asked}
 
 
 def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:

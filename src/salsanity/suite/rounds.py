@@ -9,7 +9,7 @@ from typing import Any, final
 from salsanity.narrator import Narrator
 from salsanity.records import CheckRecord, UnitKey
 from salsanity.store.directory import DirectoryStore, all_scores
-from salsanity.suite.judging import Facts, checks_of, gates_of
+from salsanity.suite.judging import Facts, checks_of, gates_of, has_rounds
 from salsanity.units.health import pooled
 from salsanity.verdicts import Look, plan_looks, settled_at
 
@@ -33,8 +33,10 @@ class Rounds:
         return checks_of(self.document)
 
     def looks(self, record: CheckRecord) -> tuple[Look, ...]:
-        """Return the looks of a check, which end with everything."""
-        return plan_looks(len(self.ids), record.draws)
+        """Return the looks of a check, which end with everything; one where it is judged as a whole."""
+        return plan_looks(
+            len(self.ids), record.draws, **({} if has_rounds(record) else {"looks": 1})
+        )
 
     def run(
         self,
@@ -56,12 +58,14 @@ class Rounds:
 
     def settled(self, store: DirectoryStore, looked: int) -> dict[str, dict[str, int]]:
         """Return, by check, the look at which each method was settled, after so many looks."""
+        in_rounds = [record for record in self.records if has_rounds(record)]
+        whole = {r.name: dict.fromkeys(self.document["methods"], 0) for r in self.records}
         if not looked:
             return {record.name: {} for record in self.records}
         records = store.records_of(self.document)
         health = pooled(entry for record in records for entry in record.notes.get("health", ()))
         scores = all_scores(records)
-        return {
+        return whole | {
             record.name: settled_at(
                 scores[scores["check"] == record.name],
                 record,
@@ -72,14 +76,18 @@ class Rounds:
                 looked=looked,
                 gates=gates_of(record, self.facts, health),
             )
-            for record in self.records
+            for record in in_rounds
         }
 
     def units(self, number: int, settled: Settled) -> list[UnitKey]:
         """Return the units of a round without the methods that have left; a check with fewer looks ends with its last."""
         looks = {record.name: self.looks(record) for record in self.records}
         found = []
+        whole = {record.name for record in self.records if not has_rounds(record)}
         for key in self.wanted:
+            if key.check in whole:
+                found.append(key)
+                continue
             look = looks[key.check][min(number, len(looks[key.check]) - 1)]
             seen = set(self.ids[: look.images])
             if key.draw < look.draws and seen.issuperset(key.images):

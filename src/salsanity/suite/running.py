@@ -138,9 +138,14 @@ def _spec_for(request: Request) -> RunSpec:
     values = {name: getattr(spec, name) for name in options_of(RunSpec)}
     changed = {name: v for name, v in values.items() if v != getattr(usual, name)}
     refuse_lacking(request.checks, changed)
-    for check in request.checks:
-        spec = replace(spec, target=getattr(check, "target", None) or spec.target)
-    return spec
+    own = {check.name: getattr(check, "target", None) for check in request.checks}
+    wanted = {target for target in own.values() if target is not None}
+    if len(wanted) > 1:
+        told = ", ".join(f"{name} explains {target}" for name, target in own.items() if target)
+        raise UsageError(
+            f"expected checks that explain one class, got others ({told}); run each in a folder of its own"
+        )
+    return replace(spec, target=wanted.pop()) if wanted else spec
 
 
 def _continued(spec: RunSpec, old: Mapping[str, Any]) -> RunSpec:

@@ -154,7 +154,11 @@ def at_speed(tools: Instruments, speed: Speed, methods: Sequence[Method]) -> Ins
 
 
 def ground_of(
-    network: Network, spec: RunSpec, pool: Tensor, make_model: Callable[[], nn.Module] | None
+    network: Network,
+    spec: RunSpec,
+    pool: Tensor,
+    make_model: Callable[[], nn.Module] | None,
+    similarities: Sequence[Similarity[Any]] = (),
 ) -> Ground:
     """Return what checks stand on; the same in every process."""
     return Ground(
@@ -165,6 +169,7 @@ def ground_of(
         lambda: pool,
         lambda x: logits_of(network, x, batch_size=LOGITS_AT_ONCE),
         make_model,
+        similarities=tuple(similarities),
     )
 
 
@@ -188,6 +193,6 @@ def _opened(job: Job) -> Opened:
     lay_out(network, job.speed.memory_format)
     tools = instruments(network, job.methods, job.similarities, job.spec, pool)
     tools = at_speed(tools, job.speed, job.methods)
-    ground = ground_of(network, job.spec, pool, job.make_model)
+    ground = ground_of(network, job.spec, pool, job.make_model, job.similarities)
     worker = Worker(tools, job.checks, ground, reader, job.shown)
     return Opened(network, worker, job.spec.unit_timeout)

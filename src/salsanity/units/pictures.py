@@ -13,7 +13,6 @@ from torch import Tensor
 from salsanity.data.tensors import displayable
 from salsanity.units.explain import StateMaps
 
-PHOTO: Final = "photo"
 LONGEST_SIDE: Final = 112
 """Maps are averaged down to this many pixels: a figure shows them smaller still."""
 
@@ -21,22 +20,29 @@ LONGEST_SIDE: Final = 112
 @final
 @dataclass
 class Pictures:
-    """Collects the maps of `images` during a unit: image id -> `maps/<method>/<state>` -> array (2, h, w)."""
+    """Collects the maps of `images` during a unit: image id -> `maps/<check>/<method>/<state>` -> array (2, h, w).
+
+    The check is left out where all checks share the state, as the trained network.
+    """
 
     images: Collection[str]
     found: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def take(
-        self, ids: Sequence[str], maps: StateMaps, state: str, photos: Tensor | None = None
-    ) -> None:
-        """Keep the maps of a state under its name, and what is shown in place of the photographs; an empty name keeps nothing."""
+    def take(self, ids: Sequence[str], maps: StateMaps, state: str, check: str = "") -> None:
+        """Keep the maps of a state under its name; an empty name keeps nothing."""
+        top = f"maps/{check}" if check else "maps"
         for method, explained in maps.maps.items() if state else ():
             for i, image in enumerate(ids):
                 if image in self.images and explained.maps is not None and not explained.reasons[i]:
                     kept = self.found.setdefault(image, {})
-                    kept[f"maps/{method}/{state}"] = compact(explained.maps[i]).numpy()
-                    if photos is not None:
-                        kept[PHOTO] = displayable(photos[i].detach().float()).cpu().numpy()
+                    kept[f"{top}/{method}/{state}"] = compact(explained.maps[i]).numpy()
+
+    def show(self, ids: Sequence[str], inputs: Tensor, check: str) -> None:
+        """Keep what methods were given, which figures of a check show in place of the photographs."""
+        for i, image in enumerate(ids):
+            if image in self.images:
+                given = displayable(inputs[i].detach().float()).cpu()
+                self.found.setdefault(image, {})[f"photo/{check}"] = given.numpy()
 
     def add(self, others: Pictures) -> None:
         """Take over what was collected elsewhere."""

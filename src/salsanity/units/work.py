@@ -51,6 +51,8 @@ from salsanity.units.plan import partners
 from salsanity.units.tools import Instruments
 
 Kept = dict[Any, Any]
+Place = tuple[str, str, tuple[str, ...], tuple[str, ...], int]
+"""Check, state, methods, similarities and batch size of a reference."""
 
 
 @final
@@ -149,7 +151,7 @@ class Unit:
         self._check_named({p.reference for p in pairs}, references)
         self._check_named(named, {*references, *(state.name for state in wanted)})
         for state, maps in self._explained(wanted):
-            self.pictures.take(self.key.images, maps, state.shown, self._photos(state))
+            self._picture(self.pictures, state, maps, self.key.check)
             features = self._prepared(maps, references)
             for pair in pairs:
                 if pair.changed == state.name:
@@ -204,24 +206,24 @@ class Unit:
         missing = [s for s in states if s.name in named and places[s.name] not in kept]
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
-            shown.take(self.key.images, maps, state.shown, self._photos(state))
+            place = places[state.name]
+            self._picture(shown, state, maps, place[0])
             reference = Reference.of(self._prepared(maps, None), maps.maps)
-            kept[places[state.name]] = reference, shown, enlargements(maps.maps)
-        for place in (
-            places.values()
-        ):  # whichever unit explained them, so that units do not depend on each other
-            _, shown, enlarged = kept[place]
+            kept[place] = reference, shown, enlargements(maps.maps)
+        # Whichever unit explained them, so that units do not depend on each other.
+        for _, shown, enlarged in (kept[place] for place in places.values()):
             self.enlarged.update(enlarged)
             if self.key.draw == 0:
                 self.pictures.add(shown)
         return {name: kept[place][0] for name, place in places.items()}
 
-    def _place(self, state: State) -> object:
-        """Name what a reference's features depend on beside the chunk."""
+    def _place(self, state: State) -> Place:
+        """Name what a reference's features depend on beside the chunk; first the check, or nothing where all share it."""
         plain = state.name == TRAINED and not state.weights and state.inputs is None
-        is_shared = plain and state.targets is None and state.stream == REFERENCE_STREAM
+        is_usual = plain and state.targets is None and state.stream == REFERENCE_STREAM
         as_they_are = all(map(is_, self.methods, _chosen(self.key, self.worker.tools)))
-        own = "" if is_shared and as_they_are and not self.check.measures else self.key.check
+        is_shared = is_usual and as_they_are and self.views == VIEWS and not self.check.measures
+        own = "" if is_shared else self.key.check
         return (own, state.name, self.key.methods, self.key.similarities, self.batch_size)
 
     def _explained(self, states: Sequence[State]) -> Iterator[tuple[State, StateMaps]]:
@@ -261,12 +263,12 @@ class Unit:
             back = None if mapped is None else mapped.back
             yield state, maps if back is None else brought_back(maps, back)
 
-    def _photos(self, state: State) -> Tensor | None:
-        """Return what figures show of a state in place of the photographs; None: these."""
+    def _picture(self, pictures: Pictures, state: State, maps: StateMaps, check: str) -> None:
+        """Keep the maps of a state, and what methods were given where figures show that."""
+        pictures.take(self.key.images, maps, state.shown, check)
         mapped = state.inputs
-        if isinstance(mapped, InputMap) and mapped.is_shown:
-            return mapped.there(self.chunk.x)
-        return None
+        if state.shown and isinstance(mapped, InputMap) and mapped.is_shown:
+            pictures.show(self.key.images, mapped.there(self.chunk.x), check)
 
     def _asked(self, state: State) -> tuple[Method, ...]:
         if state.asks == "all":

@@ -55,21 +55,22 @@ def _rows(
         place = (method, view, similarity)
         for stage, stage_index in index.stages.items():
             line = replace(record.lines[0], stage=stage, against=None)
-            numbers = _numbers(index, place, line, record.test, alpha, is_ratio=is_ratio)
+            numbers = _numbers(index, place, line, record, alpha, is_ratio=is_ratio)
             if numbers:
                 yield (*place, stage, stage_index, *numbers)
 
 
 def _numbers(
-    index: Scores, place: Place, line: Line, test: str, alpha: float, *, is_ratio: bool
+    index: Scores, place: Place, line: Line, record: CheckRecord, alpha: float, *, is_ratio: bool
 ) -> tuple[float, ...]:
     """Return the numbers of one stage; none where it has no scores."""
-    kept = procedure(test).measure(index, place, line)
+    kept = procedure(record.test).measure(index, place, line)
     if not kept.used.size:
         return ()
     value = index.table(place, line.stage).value
     raw = np.where(kept.used, value, np.nan) if value.shape == kept.used.shape else value
-    retained = (kept.R, *kept.interval.bounds(alpha)) if is_ratio else (math.nan,) * 3
+    interval = kept.alone if record.is_fixed else kept.interval
+    retained = (kept.R, *interval.bounds(alpha)) if is_ratio else (math.nan,) * 3
     S_bounds = interval_of(raw).bounds(alpha)
     counts = (kept.n_images, kept.n_draws, kept.n_undefined)
     return (kept.S, kept.C, kept.A, *retained, *S_bounds, *counts)

@@ -97,8 +97,10 @@ def more_needed(
     """
     gap, parts = retained.R - line.threshold, Components.of(retained)
     alpha = alpha_fail if (gap > 0) is (line.must == "change") else alpha_pass
-    if parts is None or alpha is None or gap == 0 or not math.isfinite(gap):
+    if alpha is None or gap == 0 or not math.isfinite(gap):
         return More(None, None, None)
+    if parts is None:
+        return More(_images_alone(retained, abs(gap), alpha), None, None)
     n, d = retained.planned
 
     def enough(more_images: int, more_draws: int) -> bool:
@@ -109,6 +111,19 @@ def more_needed(
     draws = _least(lambda k: enough(0, k), (FACTOR - 1) * d)
     pair = None if both is None else (_share(n, both), _share(d, both))
     return More(images, draws, pair, _cost(images, draws, (n, d)))
+
+
+def _images_alone(retained: Retained, gap: float, alpha: float) -> int | None:
+    """Return the images to add where one column is all that there is; None where that would not do, or it is no such column."""
+    n, used, variance = retained.planned[0], retained.n_images, retained.alone.variance
+    if not variance > 0:
+        return None
+
+    def enough(more: int) -> bool:
+        larger = used * (n + more) / n
+        return float(stdtrit(larger - 1, 1 - alpha)) * math.sqrt(variance * used / larger) < gap
+
+    return _least(enough, (FACTOR - 1) * n)
 
 
 def _cost(images: int | None, draws: int | None, planned: tuple[int, int]) -> float:
