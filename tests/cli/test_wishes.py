@@ -282,7 +282,12 @@ def test_training_settings_are_those_of_the_preset_but_for_what_was_said() -> No
 def test_values_of_a_command_line_are_dataclasses_again() -> None:
     given = said(weights=Path("w.pt"))
     assert given.of(Trained) == Trained("file.py:f", Path("w.pt"))
-    assert {f.name for f in fields(Trained)} == {"model", "weights", "class_names"}
+    assert {f.name for f in fields(Trained)} == {
+        "model",
+        "weights",
+        "weights_key",
+        "class_names",
+    }
 
 
 def test_the_list_of_commands_loads_nothing_heavy() -> None:

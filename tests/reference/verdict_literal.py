@@ -214,6 +214,7 @@ def literal_measure(rows, method, view, similarity, line, *, is_fixed=False):
         "interval": (math.nan,) * 5 if z is None else interval_of(z, is_fixed=is_fixed),
         "S": average(S[i][j] for i, j in used),
         "A": average(A[i] for i, _ in used if is_number(A[i])),
+        "C": average(C[i][j] for i, j in used),
         "n_used": len(used),
         "n_images": len({i for i, _ in used}),
         "n_draws": len({j for _, j in used}),
@@ -283,7 +284,12 @@ def outcome_of(own, every, alpha):
     if min((m["planned"][0] for m in own if m["planned"][0]), default=0) < 4:
         return "INCONCLUSIVE"
     asked = [m for m in every if m["line"]["nothing"] and m["enough"]]
-    unmoved = all(m["A"] >= 0.5 and m["S"] >= m["A"] - 0.01 - 1e-9 for m in asked)
+    unmoved = all(
+        m["A"] >= 0.5
+        and m["S"] >= m["A"] - 0.01 - 1e-9
+        and not m["S"] - m["C"] < 0.8 * abs(m["A"] - m["C"]) - 1e-9
+        for m in asked
+    )
     if unmoved and any(m is o for m in asked for o in own):
         return "FAIL"
     tests = [m for m in every if m["testable"]]

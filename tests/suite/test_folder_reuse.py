@@ -89,6 +89,7 @@ def test_the_network_keeps_its_layout_and_an_explainer_that_spoils_it_spoils_not
     def spoils(model: torch.nn.Module, x: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         kernel = next(p for p in model.parameters() if p.ndim == 4)
         layouts.add(kernel.is_contiguous(memory_format=torch.channels_last))
+        model(x)
         for parameter in model.parameters():
             parameter.data.zero_()
         return x

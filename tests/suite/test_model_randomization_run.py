@@ -108,10 +108,13 @@ def test_the_caller_s_network_and_random_state_are_untouched(
         network[0].weight.data.zero_()
         network.train()
         network[3].register_forward_hook(lambda *_: None)
-        x.zero_()
+        bright = float(x.sum()) > 0
+        network(x.zero_())
         torch.manual_seed(1)
         np.random.seed(1)
-        raise ValueError("no")
+        if bright:
+            raise ValueError("no")
+        return torch.ones_like(x)
 
     run(
         model,
@@ -250,6 +253,7 @@ def test_batch_size_changes_no_score_in_float64(
 def sometimes(model: nn.Module, x: Tensor, targets: Tensor) -> Any:
     if float(x.sum()) < 0:
         raise RuntimeError("not this one")
+    model(x)
     return np.abs(x.numpy())
 
 

@@ -279,8 +279,8 @@ TWINS = {
     "a half of the cells is needed": (answers, "LEAST_USED", 0.5),
     "maps that stay may go blank": (answers, "LEAST_STAYED", 0.25),
     "three images are enough": (answers, "LEAST_IMAGES", 3),
-    "a ceiling of .45 is enough": (answers, "LEAST_CEILING", 0.35),
     "a fall of .05 is none": (answers, "NOTHING", 0.05),
+    "maps at chance are unmoved": (answers, "NEARLY_ALL", -100.0),
     "ceiling in place of agreement": (
         procedures,
         "PROCEDURES",

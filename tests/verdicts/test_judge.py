@@ -119,16 +119,26 @@ def test_an_explainer_that_ignores_model_and_image_fails_whatever_chance_is():
     assert math.isnan(cell.retained)
 
 
-def test_nothing_changed_needs_a_ceiling_of_a_half():
+def test_nothing_changed_needs_a_ceiling_of_a_half_and_a_twin_fails(monkeypatch):
     low = np.full((6, 3), 0.45)
     assert cell_of(two_stages(low, low, chance=0.4, A=0.45)).outcome is UNINFORMATIVE
     assert cell_of(two_stages(low + 0.1, low + 0.1, chance=0.5, A=0.55)).outcome is FAIL
+    monkeypatch.setattr("salsanity.verdicts.answers.LEAST_CEILING", 0.35)
+    assert cell_of(two_stages(low, low, chance=0.4, A=0.45)).outcome is FAIL
 
 
 def test_a_fall_of_more_than_a_hundredth_is_a_change():
     still, moved = np.full((6, 3), 0.991), np.full((6, 3), 0.985)
     assert "nothing changed" in cell_of(two_stages(still, still, chance=0.95)).reason
     assert cell_of(two_stages(moved, moved, chance=0.95)).outcome is UNINFORMATIVE
+
+
+def test_an_offset_that_makes_all_maps_alike_is_no_sign_that_nothing_changed(monkeypatch):
+    """Masks weighted by a probability, say: maps of other images are as like the reference as the changed ones."""
+    alike = np.full((6, 5), 0.995)
+    assert cell_of(two_stages(alike, alike, chance=0.9949)).outcome is UNINFORMATIVE
+    monkeypatch.setattr("salsanity.verdicts.answers.NEARLY_ALL", -1e9)
+    assert cell_of(two_stages(alike, alike, chance=0.9949)).outcome is FAIL
 
 
 def check_nothing_changed_is_said_of_the_method(outcome_of):

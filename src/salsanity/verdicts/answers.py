@@ -18,6 +18,8 @@ LEAST_DRAWS: Final = 2
 LEAST_CEILING: Final = 0.5
 NOTHING: Final = 0.01
 """A similarity this close to the ceiling means that nothing changed."""
+NEARLY_ALL: Final = 0.8
+"""And so does only what keeps this share of the way from chance to the ceiling, however short: an offset makes all maps alike."""
 LEAST_ALIVE: Final = 0.8
 """Share of images of which the trained network must have a map, for a PASS."""
 LEAST_USED: Final = 0.25
@@ -105,9 +107,11 @@ class Answer:
 
     @property
     def unmoved(self) -> bool:
-        """The map after the intervention is as like the reference as the ceiling is."""
+        """The map after the intervention is as like the reference as the ceiling is, and liker than other images' maps are."""
         r = self.retained
-        return self.speaks and r.A >= LEAST_CEILING and r.S >= r.A - NOTHING - ROUNDING
+        is_high = self.speaks and r.A >= LEAST_CEILING and r.S >= r.A - NOTHING - ROUNDING
+        is_at_chance = r.S - r.C < NEARLY_ALL * abs(r.A - r.C) - ROUNDING  # not where C is NaN
+        return is_high and not is_at_chance
 
     @property
     def is_same(self) -> bool | None:
