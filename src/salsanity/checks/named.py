@@ -14,6 +14,7 @@ from salsanity.checks.labels import LabelTest
 from salsanity.checks.reparametrise import Reparametrisation
 from salsanity.checks.repeat import Repetition
 from salsanity.checks.shift import InputShift
+from salsanity.checks.shortcut import Shortcut
 from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
 from salsanity.options import from_mapping, options_of
@@ -33,6 +34,7 @@ BUILT_IN: Final[Mapping[str, Any]] = {
         SmoothCascade,
         EntropyChange,
         Exchange,
+        Shortcut,
     )
 }
 """By name, in the order in which they are listed."""

@@ -31,7 +31,7 @@ from salsanity.units.work import Worker
 Lot = tuple[UnitKey, ...]
 """Units of one chunk of images, which share what its reference states show."""
 
-Tick = Callable[[int], None]
+Tick = Callable[[float], None]
 
 LOGITS_AT_ONCE: Final = 8
 """Images whose logits a check is given together."""
