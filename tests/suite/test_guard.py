@@ -89,7 +89,7 @@ def other_pixel() -> dict[str, Any]:
         other_pixel,
         lambda: {"draws": 3},
         lambda: {"explainers": ["gradient", "input_x_gradient"]},
-        lambda: {"explainers": [lambda model, x, targets: x * model(x).sum()]},
+        lambda: {"explainers": [lambda model, x, targets: x * model(x).sum(1).view(-1, 1, 1, 1)]},
         lambda: {"targets": [0] * 6},
         lambda: {"init": "he"},
         lambda: {"seed": 1},
