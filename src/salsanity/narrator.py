@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, final
 
@@ -11,6 +13,9 @@ class Narrator(Protocol):
 
     def say(self, text: str) -> None:
         """Take one sentence for the person who waits."""
+
+    def warn(self, text: str) -> None:
+        """Take one sentence that nobody may miss, whether or not somebody waits."""
 
     def begin(self, what: str, total: float) -> None:
         """Start a long part of `total` units of work."""
@@ -28,10 +33,14 @@ class Narrator(Protocol):
 @final
 @dataclass(frozen=True)
 class Silent:
-    """Says nothing."""
+    """Says nothing; warns as Python does."""
 
     def say(self, text: str) -> None:
         """Say nothing."""
+
+    def warn(self, text: str) -> None:
+        """Warn."""
+        warnings.warn(text, stacklevel=3)
 
     def begin(self, what: str, total: float) -> None:
         """Say nothing."""
@@ -44,6 +53,29 @@ class Silent:
 
     def end(self) -> None:
         """Say nothing."""
+
+
+@final
+@dataclass(frozen=True)
+class Notes:
+    """What a run tells beside its verdicts: `warnings`, which nobody may miss, and `remarks`."""
+
+    warnings: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    def __add__(self, other: Notes) -> Notes:
+        return Notes((*self.warnings, *other.warnings), (*self.remarks, *other.remarks))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self.warnings, *self.remarks)))
+
+    def tell(self, narrator: Narrator) -> Notes:
+        """Tell every sentence, warnings first; return the notes."""
+        for text in self.warnings:
+            narrator.warn(text)
+        for text in self.remarks:
+            narrator.say(text)
+        return self
 
 
 def duration(seconds: float) -> str:

@@ -14,6 +14,9 @@ REFERENCE_STAGE: Final = "self"
 """Stage name of the rows that hold the ceiling: the trained network explained once more."""
 
 VIEWS: Final = ("signed", "absolute")
+GROUP: Final = 8
+"""Images whose maps are each other's chance: consecutive ones of a run's order, never of a batch."""
+
 CONTROLS: Final = ("edge", "input", "noise", "noise_x_input")
 
 

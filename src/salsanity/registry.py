@@ -29,6 +29,7 @@ from salsanity.methods import (
     SmoothGradSquared,
     VarGrad,
 )
+from salsanity.methods.baselines import BASELINES
 from salsanity.passes.request import Baseline
 from salsanity.plugins import DRAWS, LIBRARIES, METHODS, SIMILARITIES, Plugin, plugin, plugin_names
 from salsanity.randomizers.brought import BroughtDraw
@@ -154,23 +155,10 @@ def _check_numbers(call: Call) -> None:
         raise MethodError(f"{call.target} expects sd as a number above 0, got {sd!r}")
 
 
-_BASELINES = (
-    "zeros",
-    "constant",
-    "data_mean",
-    "blur",
-    "uniform",
-    "gaussian",
-    "max_distance",
-    "data",
-    "conditional_patches",
-)
-
-
 def _baseline(changes: Mapping[str, Any]) -> Baseline:
     name, value = changes["baseline"], changes.get("baseline_value")
-    if name not in _BASELINES:
-        raise MethodError(f"unknown baseline {name!r}; use one of {', '.join(_BASELINES)}")
+    if name not in BASELINES:
+        raise MethodError(f"unknown baseline {name!r}; use one of {', '.join(BASELINES)}")
     if value is not None and not isinstance(value, int | float):
         raise MethodError(f"expected baseline_value as a number, got {value!r}")
     return Baseline(name, value, changes.get("baseline_draws", 1))

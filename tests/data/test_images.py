@@ -81,7 +81,7 @@ def test_labels_that_all_fit_need_no_word(tmp_path):
 
 
 def test_images_of_several_sizes_are_brought_to_one_and_it_is_said(tmp_path):
-    for number, size in enumerate(((300, 260), (280, 400), (90, 60))):
+    for number, size in enumerate(((230, 200), (180, 250), (90, 60))):
         put(tmp_path / f"{number}.png", size=size)
     (tmp_path / "broken.png").write_bytes(b"broken")
     source, note = of_one_size(open_folder(tmp_path))
@@ -99,6 +99,16 @@ def test_images_of_one_size_or_a_size_that_was_asked_for_stay(tmp_path):
     assert of_one_size(source) == (source, None)
     put(tmp_path / "c.png", size=(30, 40))
     asked = open_folder(tmp_path, preprocessing=Preprocessing(size=4))
+    assert of_one_size(asked) == (asked, None)
+
+
+def test_photographs_of_one_size_are_brought_to_what_networks_take_and_it_is_said(tmp_path):
+    for name in ("a.png", "b.png"):
+        put(tmp_path / name, size=(400, 300))
+    source, note = of_one_size(open_folder(tmp_path))
+    assert source[1].x.shape == (3, 224, 224)
+    assert "large (the first has 400 x 300 pixels)" in note
+    asked = open_folder(tmp_path, preprocessing=Preprocessing(resize=280))
     assert of_one_size(asked) == (asked, None)
 
 

@@ -20,7 +20,7 @@ from salsanity.passes.schedule import State
 from salsanity.report import read_run
 from salsanity.report.provenance import method_settings
 from salsanity.suite import judging
-from salsanity.units.explain import Wanted, enlargements, explain
+from salsanity.units.explain import Beside, Wanted, explain
 
 X = images()
 IDS = ("a", "b", "c")
@@ -90,6 +90,7 @@ def test_what_a_failed_call_left_on_the_network_does_not_meet_the_next_image(
 
 def coarse(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
     """The mean over channels of a quarter of the size, as an array."""
+    model(x)
     return nn.functional.avg_pool2d(x.mean(1), 4).numpy()
 
 
@@ -97,7 +98,7 @@ def test_maps_that_come_small_are_enlarged_and_the_size_is_kept(network: Network
     inputs = Inputs(X, TARGETS, IDS, 0, "trained")
     wanted = [Wanted(State("trained", {}, TARGETS), (CallableMethod(coarse, "coarse"),))]
     (found,) = explain(network, inputs, wanted, setting=Setting(0, 0, 4, Baselines(0)))
-    assert enlargements(found.maps) == {"coarse": [3, 3]}
+    assert Beside().take(found.maps).enlarged == {"coarse": [3, 3]}
     expected = nn.functional.interpolate(
         nn.functional.avg_pool2d(X.mean(1, keepdim=True), 4), size=(12, 12), mode="bilinear"
     )
@@ -119,7 +120,8 @@ def test_a_run_and_its_report_say_which_maps_were_enlarged(
         out=tmp_path / "run",
     )
     assert json.loads((result.folder / "gates.json").read_text())["enlarged"] == {"coarse": [3, 3]}
-    said = {words for _, words in method_settings(read_run(result.folder).parts[0])}
+    (part,) = read_run(result.folder).parts
+    said = {words for _, words in method_settings(part)}
     assert "maps of 3 × 3 enlarged bilinearly to the images' size" in said
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import math
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import pytest
 
 from salsanity.errors import UsageError
 from salsanity.records import Outcome
-from salsanity.report import read_run, write_card
-from salsanity.report.card import Card, CardCell, CardColumn, CardRow, card_of
+from salsanity.report import card_html, read_run, write_card
+from salsanity.report.card import FIELDS, Card, CardCell, CardColumn, CardRow, _place, card_of
+from salsanity.report.figures.card import NAME, broken, card_figure
 from salsanity.report.folder import Part
 from salsanity.report.html import card_page
 from salsanity.report.worst import deciding, furthest
@@ -95,36 +97,61 @@ def test_one_check_in_two_runs_gets_two_names(cascade: Path, plain: Path, tmp_pa
     folders = card_of(read_run(cascade), read_run(copy))
     assert folders.columns[1].key == "cascade, again"
     same = card_of(read_run(cascade), read_run(cascade))
-    assert len(set(same.to_frame().columns)) == 8
+    assert len(set(same.to_frame().columns)) == 2 * len(FIELDS)
 
 
 def test_the_table_has_every_number(several: Path, shown: Card) -> None:
     table = shown.to_frame()
     assert list(table.index) == [row.method for row in shown.rows]
-    assert list(table.columns[:4]) == [
-        f"cascade {x}" for x in ("outcome", "retained", "low", "high")
-    ]
+    fields = ("outcome", "retained", "low", "high", "line", "trusted")
+    assert list(table.columns[:6]) == [f"cascade {field}" for field in fields]
     assert table.loc["guided_backprop", "cascade outcome"] == "FAIL"
     assert table.loc["guided_backprop", "cascade retained"] == pytest.approx(0.62)
+    assert table["cascade trusted"].all()
     read = pd.read_csv(io.StringIO(shown.to_csv()), index_col=0)
-    pd.testing.assert_frame_equal(read, table.astype(read.dtypes))
+    pd.testing.assert_frame_equal(
+        read.astype(object).where(read.notna(), None),
+        table.astype(object).where(table.notna(), None),
+    )
+
+
+def test_a_number_says_to_which_of_several_lines_it_belongs(several: Path, shown: Card) -> None:
+    (cascade, *others) = read_run(several).parts
+    names = {line.name for line in cascade.record.lines}
+    for row in shown.rows:
+        first, *rest = row.cells
+        assert first is not None
+        assert first.line in names
+        headline = cascade.headlines[row.method]
+        kept = {kept.line: kept.retained for kept in deciding(cascade, headline).kept}
+        assert kept[first.line] == first.number
+        assert {cell.line for cell in rest if cell} == {""}
+    assert all(len(part.record.lines) == 1 for part in others)
+    assert "FAIL 0.62" in shown.to_markdown()
+    for line in cascade.record.lines:
+        assert f"{line.name}: at most {line.threshold:g}" in shown.foot[0]
 
 
 def test_csv_quotes_what_it_must() -> None:
     rows = list(csv.reader(io.StringIO(small().to_csv())))
     assert rows[1][0] == NASTY
-    assert rows[1][1:] == ["FAIL", "-0.5", "-0.75", "0.25", "", "", "", ""]
+    assert rows[1][1:7] == ["FAIL", "-0.5", "-0.75", "0.25", "", "True"]
+    assert rows[1][7:] == [""] * 6  # missing: neither passed nor trusted
 
 
 def test_markdown_is_a_table_whatever_the_names(shown: Card) -> None:
-    lines = small().to_markdown().splitlines()
+    heading, subject, table, foot = small().to_markdown().split("\n\n")
+    assert heading.startswith("## ")
+    assert subject == "Network: net."
+    assert all(line.startswith("- ") for line in foot.splitlines())
+    lines = table.splitlines()
     assert lines[1] == "| --- | --- | --- |"
     for line in (lines[0], lines[2]):
         assert line.replace(r"\|", "").count("|") == 4
         assert "<i>" not in line
     assert "FAIL −0.50 (−0.75 to 0.25)" in lines[2]
     assert lines[2].endswith("| – |")
-    assert len(shown.to_markdown().split("\n\n")[0].splitlines()) == 2 + len(shown.rows)
+    assert len(shown.to_markdown().split("\n\n")[2].splitlines()) == 2 + len(shown.rows)
 
 
 def check_latex(text: str) -> None:
@@ -157,6 +184,70 @@ def test_what_is_not_to_be_trusted_is_marked(distrusted: Path) -> None:
     found = card_of(read_run(distrusted))
     assert not found.columns[0].trusted
     assert "NOT TO BE TRUSTED" in found.to_markdown()
+    for text in (found.to_markdown(), found.to_latex(), card_html(found), card_page(found)):
+        head = next(line for line in text.splitlines() if "Method" in line and "test" in line)
+        assert "not to be trusted" in head
+    assert not found.to_frame()["cascade trusted"].any()
+
+
+def test_what_was_not_asked_comes_before_what_passed() -> None:
+    passed, failed = (CardCell(o, 0.1, (0, 0.2), "") for o in (Outcome.PASS, Outcome.FAIL))
+    rows = {"all": (passed, passed), "one": (passed, None), "none": (None, None)}
+    placed = sorted(rows, key=lambda name: _place(CardRow(name, name, rows[name])))
+    assert placed == ["none", "one", "all"]
+    worse = CardRow("caught", "caught", (failed, None))
+    assert _place(worse) < _place(CardRow("none", "none", rows["none"]))
+
+
+def test_twin_missing_cells_that_count_as_passed_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = _place
+    monkeypatch.setattr(sys.modules[__name__], "_place", lambda row: whole(row)[:-1])
+    with pytest.raises(AssertionError):
+        test_what_was_not_asked_comes_before_what_passed()
+
+
+def test_a_notebook_shows_every_cell_and_trusts_no_name(shown: Card) -> None:
+    text = card_html(shown)
+    assert text.count("<tr>") == 1 + len(shown.rows)
+    assert text.count("<td") == len(shown.rows) * len(shown.columns)
+    for row in shown.rows:
+        for cell in row.cells:
+            assert cell is None or f"{cell.outcome}</strong><br>{cell.text}" in text
+    hostile = card_html(small())
+    assert "<i>" not in hostile
+    assert "–</td>" in hostile
+
+
+def test_the_figure_names_every_method_whole_and_says_what_columns_are_for(shown: Card) -> None:
+    name = "zennit:EpsilonPlusFlat(canonizer='none',epsilon=0.001,stabilizer=0.5)"
+    row = replace(small().rows[0], method=name, name=name)
+    (axes,) = card_figure(replace(small(), rows=(row,))).axes
+    texts = [text.get_text() for text in axes.texts]
+    assert name in [text.replace("\n", "") for text in texts]
+    (axes,) = card_figure(shown).axes
+    drawn = " ".join(text.get_text().replace("\n", " ") for text in axes.texts)
+    for column in shown.columns:
+        assert column.question in drawn
+        assert column.use in drawn
+    assert "which is no PASS" in drawn
+
+
+@pytest.mark.parametrize(
+    "name", ["x" * 95, "library:Name(a=1, b='two words', c=(1, 2, 3), d=0.25, e=None)", "", "short"]
+)
+def test_a_broken_name_loses_nothing(name: str) -> None:
+    lines = broken(name)
+    assert "".join(lines) == name
+    assert all(len(line) <= NAME for line in lines)
+
+
+def test_the_figure_marks_what_is_missing_and_what_is_not_trusted() -> None:
+    (axes,) = card_figure(small()).axes
+    texts = [text.get_text() for text in axes.texts]
+    assert texts.count("–") == 1
+    assert any("(not to be trusted)" in text for text in texts)
 
 
 def test_a_method_without_numbers_has_an_outcome_alone(plain: Path) -> None:

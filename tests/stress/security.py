@@ -100,7 +100,9 @@ def links(entry: Entry, top: Path, *, names: Sequence[str] = PLACES) -> None:
             (folder / name).symlink_to(outside)
             before = _state(outside)
             answer = command(
-                [*CHECK, "--method", f"{SUBJECT}:raises", "--out", str(folder)], folder, {}
+                [*CHECK, "--method", f"{SUBJECT}:raises_now_and_then", "--out", str(folder)],
+                folder,
+                {},
             )
             is_proper = "Traceback (most" not in answer.err and "Unexpected" not in answer.err
             entry.attempt(
@@ -185,7 +187,12 @@ def page(entry: Entry, top: Path) -> None:
                 "--similarity",
                 "spearman",
             ),
-            *("--method", f"gradient,{user}:plain_gradient,{user}:raises", "--out", str(folder)),
+            *(
+                "--method",
+                f"gradient,{user}:plain_gradient,{user}:raises_now_and_then",
+                "--out",
+                str(folder),
+            ),
         ],
         figures=True,
     )

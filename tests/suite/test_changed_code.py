@@ -32,9 +32,10 @@ def mine(model, x, t):
 INPUT = """
 from helping import scaled
 def mine(model, x, t):
+    model(x)
     return scaled(x.abs())
 """
-OTHER = "def other(model, x, t):\n    return x\n"
+OTHER = "def other(model, x, t):\n    model(x)\n    return x\n"
 HELPING = "def scaled(maps):\n    return maps\n"
 ALIKE = """
 from salsanity.similarity import Spearman
@@ -217,7 +218,8 @@ def test_an_explainer_that_keeps_what_it_computed_is_the_same_in_the_next_proces
 ) -> None:
     (folder / "explainers.py").write_text(
         "CALLS = []\nclass Mine:\n    def __init__(self): self.kept = {}\n"
-        "    def __call__(self, model, x, t):\n        CALLS.append(1)\n        self.kept[len(CALLS)] = x\n        return x\n"
+        "    def __call__(self, model, x, t):\n        model(x)\n        CALLS.append(1)\n        self.kept[len(CALLS)] = x\n"
+        "        return x\n"
         "mine = Mine()\n"
     )
     first = checked()

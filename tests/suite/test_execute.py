@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 from torch import Tensor
 
 import salsanity
@@ -16,6 +18,8 @@ from salsanity.executors.serial import SerialExecutor
 from salsanity.suite import judging
 from salsanity.suite.execute import whole
 from salsanity.suite.result import ExitCode
+from salsanity.testing.jobs import drawing_gradient
+from testing.pools import Pool
 
 OPTIONS: dict[str, Any] = {
     "methods": ["gradient"],
@@ -155,3 +159,29 @@ def test_the_cost_counts_what_is_explained(
     assert f"{states * methods * 9} maps" in line
     assert sum(amounts) == states * 9
     assert f"cascade {5 * 9} (" in next(text for text in told if text.startswith("Passes by check"))
+
+
+def test_a_run_in_two_new_processes_is_a_serial_run_bit_for_bit(
+    pictures: Tensor, tmp_path: Path
+) -> None:
+    """Several checks, noise, GradCAM, pictures and an explainer of the user's; only times differ."""
+    asked: dict[str, Any] = {
+        **OPTIONS,
+        "methods": ["gradient", "smoothgrad", "gradcam", drawing_gradient],
+        "samples": 2,
+        "draws": 2,
+    }
+    checks = ["cascade", "class", "repeat", "shift"]
+    folders = {"serial": tmp_path / "serial", "pool": tmp_path / "pool"}
+    for name, executor in (("serial", "serial"), ("pool", Pool())):
+        salsanity.run(
+            checks, chain().float(), pictures, out=folders[name], executor=executor, **asked
+        )
+    one, other = (salsanity.Result(folder) for folder in folders.values())
+    assert one.scores.equals(other.scores)
+    assert one.verdicts.equals(other.verdicts)
+    assert one.gates["health"] == other.gates["health"]
+    (picture,) = (folders["serial"] / "gallery").iterdir()
+    kept, theirs = (load_file(folder / "gallery" / picture.name) for folder in folders.values())
+    assert kept.keys() == theirs.keys()
+    assert all(np.array_equal(kept[name], theirs[name]) for name in kept)

@@ -282,6 +282,7 @@ def test_equal_images_are_used_once(model: nn.Module, pictures: Tensor, tmp_path
 
 def test_failures_are_raised_on_request(model: nn.Module, pictures: Tensor, tmp_path: Path) -> None:
     def shows_the_image(network: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        network(x)
         return x.abs()
 
     result = run(model, pictures, tmp_path / "run", methods=["gradient", shows_the_image])

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 import salsanity
 from networks import chain
 from salsanity.errors import FailuresFound, MethodError
+from salsanity.records import Outcome
 from salsanity.suite import judging
 from salsanity.suite.result import ExitCode, Result
 
@@ -99,3 +102,33 @@ def test_a_check_that_only_measures_is_answered_alone(tmp_path: Path) -> None:
     result = run(tmp_path, "gradient", check="entropy")
     assert result.outcome("gradient") == result.outcome("gradient", "entropy")
     assert result.exit_code in (ExitCode.OK, ExitCode.UNTRUSTED)
+
+
+# The card.
+
+
+def test_the_card_is_a_table_that_a_notebook_shows_as_a_card(tmp_path: Path) -> None:
+    first = run(tmp_path / "one", "gradient", "input_x_gradient", check=["class", "shift"])
+    table = first.card()
+    assert isinstance(table, pd.DataFrame)
+    assert set(table.index) == {"gradient", "input_x_gradient"}
+    headlines = first.headlines.set_index(["check", "method"])["outcome"]
+    for check, method in headlines.index:
+        assert table.loc[method, f"{check} outcome"] == headlines[check, method]
+    shown = table._repr_html_()
+    assert "Input shift" in shown
+    assert "ranks nobody" in shown
+    assert "Input shift" not in table[["shift outcome"]]._repr_html_()  # a part is no card
+    again = pickle.loads(pickle.dumps(table))
+    pd.testing.assert_frame_equal(again, table)
+
+
+def test_what_another_run_did_not_ask_is_missing_on_the_card(tmp_path: Path) -> None:
+    one = run(tmp_path / "one", "gradient", "input_x_gradient", check="class")
+    other = run(tmp_path / "other", "gradient", check="repeat")
+    table = one.card(other)
+    row = table.loc["input_x_gradient"]
+    assert row["class outcome"] in set(Outcome)
+    assert row.filter(like="repeat").isna().all()
+    assert "–</td>" in table._repr_html_()
+    assert table.loc["gradient", "repeat outcome"] is not None

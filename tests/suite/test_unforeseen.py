@@ -65,7 +65,7 @@ def checked(home: Path, *more: object, out: str = "run", check: str = "Mirror(le
             "check",
             *("--model", f"{subject}:build", "--data", f"{subject}:images", "--check", named),
             *("--method", f"gradient,{subject}:one_sided", "--gallery", "2", "--batch-size", "8"),
-            *("--out", str(home / out), *map(str, more)),
+            *("--memory-format", "contiguous", "--out", str(home / out), *map(str, more)),
         ]
     )
 

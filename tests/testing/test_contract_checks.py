@@ -312,8 +312,8 @@ TWINS: dict[str, list[tuple[str, str]]] = {
         ("no plural", "one and many"), ("no name", "an empty one"), ("two names", "without"),
     ],
     "test_lines_name_stages": [
-        ("no lines", "at least one line"), ("a line twice", "different names"), ("nowhere", "names 'nowhere'"),
-        ("against nowhere", "names 'nowhere'"), ("a sentence", "a name like"), ("no line words", "no words"),
+        ("no lines", "at least one line"), ("a line twice", "different names"), ("nowhere", "got nowhere"),
+        ("against nowhere", "class, nowhere"), ("a sentence", "a name like"), ("no line words", "no words"),
         ("nan", "finite"), ("may change", "change or stay"), ("unasked", "every draw"),
     ],
     "test_stages_are_numbered": [

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from salsanity.data.examples import ImageSource
 from salsanity.methods import Method
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 from salsanity.narrator import Narrator
 from salsanity.options import as_identified, identity_of
 from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words

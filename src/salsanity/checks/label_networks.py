@@ -17,7 +17,7 @@ from salsanity.narrator import Narrator
 from salsanity.randomizers.labels import permuted_labels
 from salsanity.records import digest
 from salsanity.seeds import seed_for
-from salsanity.training.evaluate import LabelledImages, accuracy, labelled
+from salsanity.training.evaluate import LabelledImages, accuracy, built, labelled
 from salsanity.training.kept import School
 from salsanity.training.settings import TrainingSettings
 
@@ -85,7 +85,7 @@ def trained(training: Training, kind: Kind, index: int, narrator: Narrator) -> T
     )
     data = LabelledImages(training.train.images, _labels(training, kind, index))
     kept = school.network(name, data, seed=seed, identity=training.identity(kind, index))
-    model = kept.model.to(training.device)
+    model = built(lambda: kept.model, training.device)
     known = accuracy(model, training.test)
     if kept.told:
         narrator.say(f"{name}: {kept.told}, accuracy on true test labels {known:.3f}.")

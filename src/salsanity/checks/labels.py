@@ -28,7 +28,7 @@ from salsanity.data.examples import image_id
 from salsanity.errors import SpecError
 from salsanity.methods import Method
 from salsanity.models.network import Network, prepare
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.records import REFERENCE_STAGE, Line, Outcome, Words, digest
 from salsanity.training.settings import LABELS, TrainingSettings

@@ -13,7 +13,8 @@ from salsanity.checks.frame import REFERENCE_STREAM, Chunk, Ground, State
 from salsanity.errors import ModelError
 from salsanity.models.links import Chain, Fold, Links, links_of
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights, swapped
+from salsanity.models.slots import Weights
+from salsanity.models.swap import swapped
 from salsanity.options import checked, option
 from salsanity.records import Line, Outcome, Words
 from salsanity.seeds import seed_for
@@ -95,7 +96,7 @@ def other_weights(network: Network, x: Tensor, seed: int) -> Weights:
     for links in dict.fromkeys(tried):
         if not links.folds and not links.chains:
             continue
-        weights = _rewritten(network, links, seed)
+        weights = rewritten(network, links, seed)
         worst = disagreement(network, weights, x)
         if worst <= AGREE:
             return weights
@@ -120,7 +121,8 @@ def disagreement(network: Network, weights: Weights, x: Tensor) -> float:
     return float((after - before).abs().max() / before.abs().max().clamp_min(1e-12))
 
 
-def _rewritten(network: Network, links: Links, seed: int) -> Changed:
+def rewritten(network: Network, links: Links, seed: int) -> Changed:
+    """Return the weights that these links give: norms folded first, then chains rescaled and permuted."""
     weights = _Rewriting(network)
     for fold in links.folds:
         weights.fold(fold)

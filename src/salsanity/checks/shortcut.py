@@ -24,7 +24,7 @@ from salsanity.checks.mark import Mark, MarkMass, picture
 from salsanity.data.examples import image_id
 from salsanity.methods import Method
 from salsanity.models.network import prepare
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.records import Line, Outcome, Words
 from salsanity.training.settings import LABELS, TrainingSettings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from salsanity.cli.opening import Fitting, Pictures, Shelf, Trained, opened, untrained
@@ -36,7 +36,7 @@ def check(given: Given) -> int:
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     narrator = TerminalNarrator(terminal())
-    request = _request(given, asked, narrator.say)
+    request = _request(given, asked)
     result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
@@ -71,26 +71,24 @@ def _choices(given: Given) -> Mapping[str, Any]:
     return {**paper, **(QUICK if given.of(Quick).quick else {})}
 
 
-def _request(given: Given, asked: Wanted, say: Callable[[str], None]) -> Request:
+def _request(given: Given, asked: Wanted) -> Request:
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
     from salsanity.suite.running import Request
 
     preset, trained = given.of(Preset).preset, given.of(Trained)
-    subject, source = opened(
-        trained, given.of(Pictures), given.of(Shelf), given.of(Fitting), preset=preset
-    )
-    if trained.weights is None and (warning := untrained(subject)) is not None:
-        say(warning)
+    found = opened(trained, given.of(Pictures), given.of(Shelf), given.of(Fitting), preset=preset)
+    warning = untrained(found.subject) if trained.weights is None else None
     usual = PAPER_SIMILARITIES if preset else DEFAULT_SIMILARITIES
     return Request(
         asked.checks,
-        subject,
-        source,
+        found.subject,
+        found.source,
         asked.spec,
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
         similarities=asked.wishes.similarity or usual,
         out=asked.wishes.out,
         optional=asked.optional,
+        odd=(*found.odd, *([] if warning is None else [warning])),
     )
 
 

@@ -23,9 +23,8 @@ from salsanity.cli.wishes import PAPER_EFFORT, Preset, Reading, Wanted, shared_g
 from salsanity.options import option
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from salsanity.data.examples import ImageSource
+    from salsanity.models.load import LoadedModel
     from salsanity.suite.running import Request
 
 NAME: Final = "labels"
@@ -41,6 +40,9 @@ class Brought:
     )
     permuted: tuple[str, ...] = option(
         (), "Weights of a network trained on permuted labels; repeat it or use commas."
+    )
+    weights_key: str | None = option(
+        None, "Where in those files they lie: a key, such as model_ema, or several with dots."
     )
 
 
@@ -76,6 +78,7 @@ COMMAND = Command(labels, groups)
 
 
 def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
+    from salsanity.data.sources import oddities
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
     from salsanity.suite.running import Request
 
@@ -84,11 +87,13 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
     if not brought.true:
         check_parts(data, ", or bring networks with --true and --permuted")
     test = open_part(data, shelf, "test")
+    train = None if brought.true else open_part(data, shelf, "train")
+    true, permuted = (_networks(model, f, brought, test) for f in (brought.true, brought.permuted))
     (check,) = asked.checks
     check = replace(
         check,
-        true=_networks(model, brought.true, test),
-        permuted=_networks(model, brought.permuted, test),
+        true=tuple(loaded.model for loaded in true),
+        permuted=tuple(loaded.model for loaded in permuted),
         training=settings_of(preset, given.of(Lessons)),
     )
     return Request(
@@ -99,13 +104,21 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
         similarities=asked.wishes.similarity or DEFAULT_SIMILARITIES,
         out=asked.wishes.out,
-        train=None if brought.true else open_part(data, shelf, "train"),
+        train=train,
+        odd=(
+            *(note for loaded in (*true, *permuted) for note in loaded.notes),
+            *oddities(test),
+            *(() if train is None else oddities(train)),
+        ),
     )
 
 
-def _networks(model: str, files: tuple[str, ...], test: ImageSource) -> tuple[nn.Module, ...]:
+def _networks(
+    model: str, files: tuple[str, ...], brought: Brought, test: ImageSource
+) -> list[LoadedModel]:
     from salsanity.models.load import load_model
 
-    options = builder_options(model, test)
-    found = (load_model(model, weights=Path(f), options=options) for f in listed(files))
-    return tuple(loaded.model for loaded in found)
+    options, key = builder_options(model, test), brought.weights_key
+    return [
+        load_model(model, weights=Path(f), weights_key=key, options=options) for f in listed(files)
+    ]

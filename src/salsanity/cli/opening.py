@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -14,6 +14,7 @@ from salsanity.options import checked, option
 if TYPE_CHECKING:
     from salsanity.data.examples import ImageSource
     from salsanity.data.preprocessing import Preprocessing
+    from salsanity.models.load import LoadedModel
     from salsanity.suite.subject import Subject
 
 
@@ -27,6 +28,9 @@ class Trained:
         "torchvision:NAME, timm:NAME, hf:NAME, file.py:function, package.module:function or reference:cnn|mlp.",
     )
     weights: Path | None = option(None, "Trained weights: .safetensors, .pt or .pth.")
+    weights_key: str | None = option(
+        None, "Where in that file they lie: a key, such as model_ema, or several with dots."
+    )
     class_names: Path | None = option(
         None, "Names of the classes by index: a .json or one name a line."
     )
@@ -106,35 +110,46 @@ class Fitting:
         return {name: value for name, value in found.items() if value is not None}
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A network and images that fit it; `odd`: what is to be told of the weights and the images."""
+
+    subject: Subject
+    source: ImageSource
+    odd: tuple[str, ...]
+
+
 def opened(
     trained: Trained, pictures: Pictures, shelf: Shelf, fitting: Fitting, *, preset: str | None
-) -> tuple[Subject, ImageSource]:
+) -> Opened:
     """Open the network and images that fit it; the paper's architectures are built to fit the images."""
-    is_folder = pictures.images is not None
     plain = None
     if trained.model.startswith("reference:"):
-        plain = open_images(pictures, shelf, preprocessing_of(fitting, None, is_folder=is_folder))
-    subject, known = open_subject(trained, builder_options(trained.model, plain, preset=preset))
-    if plain is not None:
-        return subject, plain
-    found = preprocessing_of(fitting, known, is_folder=is_folder)
-    return subject, open_images(pictures, shelf, found)
+        plain = open_pictures(pictures, shelf, preprocessing_of(fitting, None))
+    source = None if plain is None else plain[0]
+    subject, loaded = open_subject(trained, builder_options(trained.model, source, preset=preset))
+    found = plain or open_pictures(pictures, shelf, preprocessing_of(fitting, loaded.preprocessing))
+    return Opened(subject, found[0], (*loaded.notes, *found[1]))
 
 
-def open_images(pictures: Pictures, shelf: Shelf, fitting: Preprocessing | None) -> ImageSource:
-    """Open `--images` or `--data`; exactly one must be given."""
+def open_pictures(
+    pictures: Pictures, shelf: Shelf, fitting: Preprocessing | None
+) -> tuple[ImageSource, tuple[str, ...]]:
+    """Open `--images` or `--data`, exactly one of which must be given; return them, and what is odd about them."""
     if (pictures.images is None) == (pictures.data is None):
         raise UsageError("expected either --images DIR or --data NAME; give one of them")
-    from salsanity.data.images import Limits, open_folder
-    from salsanity.data.sources import open_data
+    from salsanity.data.images import Limits
+    from salsanity.data.sources import oddities, open_data, open_images
 
     if pictures.images is None:
-        return open_data(
+        source = open_data(
             str(pictures.data), data_dir=shelf.data_dir, split="test", preprocessing=fitting
         )
+        return source, oddities(source)
     bounds = {"max_pixels": pictures.max_pixels, "max_bytes": pictures.max_bytes}
     limits = Limits(**{name: bound for name, bound in bounds.items() if bound is not None})
-    return open_folder(pictures.images, preprocessing=fitting, limits=limits)
+    return open_images(pictures.images, preprocessing=fitting, limits=limits)
 
 
 def open_part(data: str, shelf: Shelf, split: str) -> ImageSource:
@@ -166,23 +181,15 @@ def check_parts(data: str, otherwise: str = "") -> None:
         )
 
 
-def preprocessing_of(
-    options: Fitting, known: dict[str, Any] | None, *, is_folder: bool
-) -> Preprocessing | None:
+def preprocessing_of(options: Fitting, known: Mapping[str, Any] | None) -> Preprocessing | None:
     """Merge what the library knows with what the options say; None where neither says anything."""
-    from salsanity.data.preprocessing import Preprocessing
+    from salsanity.data.preprocessing import preprocessing_from
 
-    merged = {**(known or {}), **options.given()}
-    if is_folder and "size" not in merged:
-        merged.setdefault("size", 224)
-    names = {field.name for field in fields(Preprocessing)}
-    return Preprocessing(**{k: v for k, v in merged.items() if k in names}) if merged else None
+    return preprocessing_from(known, **options.given())
 
 
-def open_subject(
-    trained: Trained, options: Mapping[str, Any]
-) -> tuple[Subject, dict[str, Any] | None]:
-    """Load the network with its weights and the names of its classes, and what its library says of preprocessing."""
+def open_subject(trained: Trained, options: Mapping[str, Any]) -> tuple[Subject, LoadedModel]:
+    """Load the network with its weights and the names of its classes, and what is known of it."""
     from salsanity.data.class_names import read_class_names
     from salsanity.models.load import load_model
     from salsanity.suite.subject import Subject
@@ -193,10 +200,11 @@ def open_subject(
             f"expected trained weights for {model}: make them with `salsanity train --model {model} --data D --out F` and give "
             "--weights F"
         )
-    loaded = load_model(model, weights=weights, options=dict(options))
+    key = trained.weights_key
+    loaded = load_model(model, weights=weights, weights_key=key, options=dict(options))
     file = trained.class_names
     names = loaded.class_names if file is None else read_class_names(file)
-    return Subject(loaded.model, loaded.name, loaded.make_model, names), loaded.preprocessing
+    return Subject(loaded.model, loaded.name, loaded.make_model, names), loaded
 
 
 def untrained(subject: Subject) -> str | None:

@@ -22,7 +22,10 @@ LABELS_FILE: Final = "labels.json"
 MAX_LABELS_BYTES: Final = 64_000_000
 
 USUAL_SIDE: Final = 224
-"""Side of the crop where images differ in size and nobody said which."""
+"""Side of the crop where images differ in size, or are large, and nobody said which."""
+
+LARGEST_AS_IS: Final = 256
+"""Images of one size with no longer side were made for a network, and stay as they are; larger ones are photographs."""
 
 SAMPLED: Final = 64
 """Images whose sizes are looked at, about."""
@@ -153,19 +156,33 @@ def for_classes(source: FolderSource, classes: int) -> tuple[FolderSource, str |
 
 
 def of_one_size(source: FolderSource) -> tuple[FolderSource, str | None]:
-    """Bring images of several sizes to one where no size was asked for, and say so; images of one size stay as they are."""
+    """Bring images of several sizes, or large ones, to one size where none was asked for, and say so.
+
+    Images of one size that are small enough to have been made for a network stay as they are.
+    """
     asked = source.preprocessing
-    if asked.size is not None:
-        return source, None
-    shapes = {tuple(x.shape) for x in _sampled(source)}
-    if len(shapes) < 2:
+    why = None if asked.size is not None else _why_not_as_they_are(source)
+    if why is None:
         return source, None
     size = min(USUAL_SIDE, asked.resize or USUAL_SIDE)
     note = (
-        f"The images of {source.name} have several sizes, and no size was given: the centre {size} x {size} pixels are taken, "
+        f"The images of {source.name} {why}, and no size was given: the centre {size} x {size} pixels are taken, "
         "after resizing; give the size (and mean and std) that the network was trained with."
     )
     return replace(source, preprocessing=replace(asked, size=size)), note
+
+
+def _why_not_as_they_are(source: FolderSource) -> str | None:
+    """Say what is wrong with the images' sizes; None where they can stay."""
+    shapes: set[tuple[int, ...]] = set()
+    for x in _sampled(source):
+        shapes.add(tuple(x.shape[1:]))
+        height, width = x.shape[1:]
+        if len(shapes) > 1:
+            return "have several sizes"
+        if source.preprocessing.resize is None and max(height, width) > LARGEST_AS_IS:
+            return f"are large (the first has {width} x {height} pixels)"
+    return None
 
 
 def _sampled(source: FolderSource) -> Iterator[Tensor]:

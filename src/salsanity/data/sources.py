@@ -15,7 +15,7 @@ from salsanity.data.digits import digits_source
 from salsanity.data.examples import ImageSource
 from salsanity.data.fetch import find_or_fetch
 from salsanity.data.idx import PREFIXES, idx_source
-from salsanity.data.images import of_one_size, open_folder
+from salsanity.data.images import FolderSource, of_one_size, open_folder
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.data.tensors import TensorSource, as_source
 from salsanity.errors import DataError, UsageError
@@ -87,10 +87,17 @@ def open_images(
         source, note = of_one_size(
             open_folder(folder, preprocessing=preprocessing, class_names=class_names, limits=limits)
         )
-        return source, (*source.notes, *([note] if note else []))
+        return source, (*oddities(source), *([note] if note else []))
     found = as_source(images, name=name, class_names=class_names, preprocessing=preprocessing)
-    why = found.why_unlabelled if isinstance(found, TensorSource) else None
-    return found, () if why is None else (f"The labels of {name} are not used: {why}.",)
+    return found, oddities(found)
+
+
+def oddities(source: ImageSource) -> tuple[str, ...]:
+    """Say what is odd about images: files that are none, labels that fit no file or are no class indices."""
+    if isinstance(source, FolderSource):
+        return source.notes
+    why = source.why_unlabelled if isinstance(source, TensorSource) else None
+    return () if why is None else (f"The labels of {source.name} are not used: {why}.",)
 
 
 def _split(split: str) -> Split:

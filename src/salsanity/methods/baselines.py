@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -13,6 +14,11 @@ from salsanity.methods.patches import PatchModel
 from salsanity.passes.points import gaussian, value_range
 from salsanity.passes.request import Baseline
 from salsanity.seeds import seed_for
+
+RANDOM_BASELINES: Final = ("uniform", "gaussian", "data", "conditional_patches")
+"""Baselines that are drawn: maps on them depend on the noise stream."""
+
+BASELINES: Final = ("zeros", "constant", "data_mean", "blur", "max_distance", *RANDOM_BASELINES)
 
 BLUR_SD = 20.0
 """Pixels at width 224 (docs/baselines.md)."""
@@ -57,10 +63,7 @@ class Baselines:
                 return self._drawn(x, baseline, self._seeds("data", ids, draw, stream))
             case "conditional_patches":
                 return self._filled(x, baseline, self._seeds("patches", ids, draw, stream))
-        raise MethodError(
-            f"unknown baseline {baseline.name!r}; use zeros, constant, data_mean, blur, uniform, gaussian, "
-            "max_distance, data or conditional_patches"
-        )
+        raise MethodError(f"unknown baseline {baseline.name!r}; use one of {', '.join(BASELINES)}")
 
     def _seeds(self, name: str, ids: Sequence[str], draw: int, stream: int) -> list[int]:
         return [seed_for(self.seed, "baseline", name, stream, image, draw) for image in ids]

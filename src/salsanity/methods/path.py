@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal, final
+from typing import ClassVar, Literal, final
 
+from salsanity.methods.baselines import RANDOM_BASELINES
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.passes.request import Baseline, Fold, Noisy, Pass, Path, Points
-
-RANDOM_BASELINES: Final = frozenset({"uniform", "gaussian", "data", "conditional_patches"})
-"""Baselines that are drawn: maps on them depend on the noise stream."""
 
 
 @final

@@ -8,16 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
 import torch
-from torch import Tensor
 
 from salsanity.errors import ModelError
 from salsanity.models.learned import STATISTICS, is_regular
 from salsanity.models.network import Network
 from salsanity.models.reading import Outside
-from salsanity.models.slots import Slot, dotted
+from salsanity.models.slots import Slot, Weights, dotted
 
 BatchNorm = Literal["keep", "reset", "recalibrate"]
-Weights = Mapping[str, Mapping[str, Tensor]]
 
 UNUSED: Final = "never used in the forward pass"
 INITIAL: Final = "at its initial value: nothing was learned in it"

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 Key = tuple[str, str]
 """(path of the layer, name of the tensor in it); the path of the root module is ""."""
 
+Weights = Mapping[str, Mapping[str, Tensor]]
+"""Layer path -> name of a parameter or buffer that the layer owns directly -> values."""
+
 
 @final
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError
 from salsanity.models.network import Network
 from salsanity.models.saved import SavedModule, saved_modules
-
-Weights = Mapping[str, Mapping[str, Tensor]]
-"""Layer path -> name of a parameter or buffer that the layer owns directly -> values."""
+from salsanity.models.slots import Weights
 
 
 @final

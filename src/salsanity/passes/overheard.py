@@ -35,8 +35,17 @@ class Aside:
         return (
             f"{name} never ran the network that it was given, so its maps cannot depend on it, and no verdict would be about "
             f"{name}. Build what explains inside the function, around the `model` that is handed in, not around another one "
-            "beforehand"
+            "beforehand, and keep no maps from one call to the next"
         )
+
+
+def together(asides: Iterable[Aside | None]) -> Aside | None:
+    """Return what was noted in several calls: whether the network ran in each, and every line once; None of none."""
+    known = [aside for aside in asides if aside is not None]
+    if not known:
+        return None
+    lines = dict.fromkeys(line for aside in known for line in aside.said.splitlines())
+    return Aside(all(aside.called for aside in known), "\n".join(lines)[:MOST_SAID])
 
 
 @dataclass

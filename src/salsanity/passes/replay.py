@@ -22,10 +22,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from salsanity.models.network import Network
-from salsanity.models.slots import tensors_in
+from salsanity.models.slots import Weights, tensors_in
 from salsanity.passes.taps import tapped
 
-Weights = Mapping[str, Mapping[str, Tensor]]
 Replay = Literal["auto", "on", "off"]
 
 WORTH_SHARE: Final = 0.02

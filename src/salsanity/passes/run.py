@@ -6,7 +6,7 @@ computes for it can be kept and replayed; folds stream, so that memory does not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -39,10 +39,12 @@ class Setting:
     stream: int
     batch_size: int
     draw_baseline: DrawBaseline
-    tick: Callable[[int], None] | None = None
+    tick: Callable[[float], None] | None = None
     """Told after each physical batch how many evaluations it made."""
     replay: Replay = "auto"
     precision: Precision = "float32"
+    worth: Mapping[str, float] = field(default_factory=dict)
+    """How many evaluations a map of an explainer that is not ours takes as long as, by the explainer's name."""
 
 
 @dataclass
@@ -230,7 +232,7 @@ def _run_foreign(
     network: Network, batch: Batch, state: State, request: Foreign, setting: Setting
 ) -> PassResult | ForeignFailure:
     with in_state(network, state):
-        return explained_by(
+        found = explained_by(
             request,
             network,
             batch.x,
@@ -239,3 +241,6 @@ def _run_foreign(
             seed=setting.seed,
             stream=setting.stream,
         )
+    if setting.tick is not None:
+        setting.tick(setting.worth.get(request.name, 0.0) * len(batch.ids))
+    return found

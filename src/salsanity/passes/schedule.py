@@ -10,7 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from salsanity.models.network import Network
-from salsanity.models.swap import Shelf, Weights, swapped
+from salsanity.models.slots import Weights
+from salsanity.models.swap import Shelf, swapped
 from salsanity.passes.request import Foreign, Pass, Points, Rule
 
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError, UsageError
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights, swapped
+from salsanity.models.slots import Weights
+from salsanity.models.swap import swapped
 
 POLICIES: Final = get_args(BatchNorm)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from salsanity.errors import ModelError, SalsanityError
 from salsanity.models.network import Network
 from salsanity.models.slots import dotted
-from salsanity.randomizers.draw import Weights
+from salsanity.randomizers.draw import Drawn
 
 
 @final
@@ -26,7 +26,7 @@ class BroughtDraw:
     draw: Callable[[Network, int], Any]
     name: str
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
         try:
             drawn = self.draw(network, seed)

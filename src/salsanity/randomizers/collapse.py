@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights, swapped
+from salsanity.models.slots import Weights
+from salsanity.models.swap import swapped
 from salsanity.passes.backoff import with_backoff
 from salsanity.randomizers.batchnorm import with_batchnorm
 from salsanity.randomizers.draw import Draw, He, ModuleInit, draw_named

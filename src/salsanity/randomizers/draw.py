@@ -21,7 +21,7 @@ from salsanity.models.random_state import random_state
 from salsanity.randomizers.owners import Owner, owners_of, plain_copy
 from salsanity.seeds import seed_for
 
-Weights = dict[str, dict[str, Tensor]]
+Drawn = dict[str, dict[str, Tensor]]
 Role = Literal["weight", "bias", "scale", "bare"]
 
 HE_GAIN: Final = 2.6
@@ -38,7 +38,7 @@ class Draw(Protocol):
     def name(self) -> str:
         """The name that stands beside every verdict."""
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Return layer -> tensor name -> values, on the CPU; `network` is not changed."""
 
 
@@ -53,7 +53,7 @@ class ModuleInit:
 
     name: str = "module"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
         return _drawn(network, seed, _reset)
 
@@ -68,7 +68,7 @@ class He:
 
     name: str = "he"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
         return _drawn(network, seed, _by_tensor(_he))
 
@@ -85,7 +85,7 @@ class TruncatedNormal:
     bias: float = 0.0
     name: str = "truncated_normal"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
 
         def fill(tensor: Tensor, role: Role, _: nn.Module, generator: torch.Generator) -> Tensor:
@@ -105,7 +105,7 @@ class Permute:
 
     name: str = "permute"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
         return _drawn(network, seed, _by_tensor(_permuted))
 
@@ -117,7 +117,7 @@ class Matched:
 
     name: str = "matched"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw for the whole network."""
         return _drawn(network, seed, _by_tensor(_matched))
 
@@ -140,8 +140,8 @@ Values = dict[str, Tensor]
 Fill = Callable[[Tensor, Role, nn.Module, torch.Generator], Tensor]
 
 
-def _drawn(network: Network, seed: int, draw: Callable[[Owner, int], Values]) -> Weights:
-    result: Weights = {}
+def _drawn(network: Network, seed: int, draw: Callable[[Owner, int], Values]) -> Drawn:
+    result: Drawn = {}
     with torch.no_grad():
         for owner in owners_of(network):
             for layer, tensors in owner.stored(draw(owner, seed)).items():

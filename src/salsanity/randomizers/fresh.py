@@ -14,9 +14,9 @@ from salsanity.models.copying import interpreted, unwrapped
 from salsanity.models.coverage import kept_by
 from salsanity.models.network import Network
 from salsanity.models.random_state import random_state
+from salsanity.models.slots import Weights as Trained
 from salsanity.models.slots import dotted
-from salsanity.models.swap import Weights as Mapped
-from salsanity.randomizers.draw import Draw, Weights
+from salsanity.randomizers.draw import Draw, Drawn
 from salsanity.randomizers.owners import Owner, owners_of
 from salsanity.seeds import seed_for
 
@@ -35,10 +35,10 @@ class Fresh:
     make_model: Callable[[], nn.Module]
     name: str = "fresh"
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Build one network and read all learned tensors from it."""
         built = build(self.make_model, seed_for(seed, "fresh"), network)
-        result: Weights = {}
+        result: Drawn = {}
         for owner in owners_of(network):
             for layer, tensors in _read(owner, built).items():
                 result.setdefault(layer, {}).update(tensors)
@@ -58,7 +58,7 @@ class Keeping:
         """The name of the draw inside."""
         return self.draw.name
 
-    def __call__(self, network: Network, seed: int) -> Weights:
+    def __call__(self, network: Network, seed: int) -> Drawn:
         """Draw, and take out what is kept."""
         drawn = self.draw(network, seed)
         left = {
@@ -89,7 +89,7 @@ def fresh_draw(
     return draw
 
 
-def _check_differ(one: Mapped, two: Mapped, keep: Sequence[str], who: str) -> None:
+def _check_differ(one: Trained, two: Trained, keep: Sequence[str], who: str) -> None:
     equal = [
         dotted(layer, name)
         for layer, tensors in one.items()
@@ -128,7 +128,7 @@ def build(make_model: Callable[[], nn.Module], seed: int, network: Network) -> n
     return built
 
 
-def _read(owner: Owner, built: nn.Module) -> Weights:
+def _read(owner: Owner, built: nn.Module) -> Drawn:
     modules = dict(built.named_modules(remove_duplicate=False))
     if owner.path not in modules:
         raise ModelError(

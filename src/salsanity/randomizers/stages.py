@@ -12,7 +12,7 @@ from torch import Tensor
 from salsanity.errors import SpecError
 from salsanity.models.blocks import Block
 from salsanity.models.network import Network
-from salsanity.models.swap import Weights
+from salsanity.models.slots import Weights
 
 Order = Literal["top_down", "independent", "bottom_up"]
 FULL: Final = "full"

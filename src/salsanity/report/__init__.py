@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from salsanity.report.folder import Part, Run, read_run
     from salsanity.report.html import write_card, write_report
     from salsanity.report.junit import write_junit
-    from salsanity.report.notebook import notebook_html
+    from salsanity.report.notebook import card_html, notebook_html
     from salsanity.report.summary import summary_sentences
     from salsanity.report.tables import verdict_table
 
@@ -27,6 +27,7 @@ _HOME = {
     "write_figures": "figures",
     "write_report": "html",
     "write_card": "html",
+    "card_html": "notebook",
     "notebook_html": "notebook",
     "write_junit": "junit",
 }
@@ -35,6 +36,7 @@ __all__ = [
     "Card",
     "Part",
     "Run",
+    "card_html",
     "card_of",
     "figure",
     "notebook_html",

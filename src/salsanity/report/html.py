@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from salsanity.errors import UsageError
 from salsanity.records import CheckRecord
@@ -231,10 +232,17 @@ def _own(name: str) -> str:
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
+def _breakable(text: str) -> Markup:
+    """Let a name such as `library:Class(option=1)` break at its joints, not within a word."""
+    jointed = re.sub(r"(?<=[:_,=])|(?=\()|(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(text)))
+    return Markup(jointed)  # noqa: S704  # nosec B704 - escaped
+
+
 FILTERS: Final = {
     "similarity_name": similarity_name,
     "printable": printable,
     "state_name": state_name,
+    "breakable": _breakable,
     "slug": lambda text: text.replace(" ", "-").lower(),
 }
 

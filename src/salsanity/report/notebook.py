@@ -5,6 +5,7 @@ from __future__ import annotations
 from markupsafe import Markup, escape
 
 from salsanity.records import Outcome
+from salsanity.report.card import DISTRUST, MISSING, Card, CardCell, CardColumn
 from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import answer, distrust
@@ -31,6 +32,43 @@ def notebook_html(run: Run | Part) -> str:
     parts = run.parts if isinstance(run, Run) else (run,)
     tables = Markup("").join(_table(part, titled=len(parts) > 1) for part in parts)
     return Markup("<div>{}{}</div>").format(_alarm(run), tables)
+
+
+def card_html(card: Card) -> str:
+    """Return the card as an HTML fragment with its foot; every string is escaped."""
+    columns = Markup("").join(_card_head(column) for column in card.columns)
+    rows = Markup("").join(
+        Markup('<tr><th style="text-align:left">{}</th>{}</tr>').format(
+            row.name, Markup("").join(_card_cell(cell) for cell in row.cells)
+        )
+        for row in card.rows
+    )
+    foot = Markup("").join(Markup("<li>{}</li>").format(said) for said in card.foot)
+    return Markup(
+        '<div><p>{}</p><table><thead><tr><th style="text-align:left">Method</th>{}</tr></thead><tbody>{}</tbody></table>'
+        '<ul style="font-size:.85em">{}</ul></div>'
+    ).format(card.subject, columns, rows, foot)
+
+
+def _card_head(column: CardColumn) -> Markup:
+    flag = Markup('<br><strong style="color:{}">{}</strong>').format(
+        COLOURS[Outcome.FAIL], DISTRUST
+    )
+    return Markup('<th style="text-align:left" title="{}">{}{}</th>').format(
+        column.question, column.title, Markup("") if column.trusted else flag
+    )
+
+
+def _card_cell(cell: CardCell | None) -> Markup:
+    if cell is None:
+        return Markup('<td style="text-align:left">{}</td>').format(MISSING)
+    beside = " ".join(filter(None, [f"({cell.span})" if cell.span else "", cell.line]))
+    return Markup(
+        '<td style="text-align:left;white-space:nowrap" title="{}"><strong style="color:{}">{} {}</strong>'
+        "<br>{} <small>{}</small></td>"
+    ).format(
+        cell.reason, COLOURS[cell.outcome], SIGNS[cell.outcome], cell.outcome, cell.text, beside
+    )
 
 
 def _table(part: Part, *, titled: bool) -> Markup:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from salsanity.errors import SpecError
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -20,7 +22,7 @@ def run(
     check: Any,
     model: nn.Module,
     images: Any,
-    targets: Sequence[int] | Tensor | None = None,
+    targets: int | Sequence[int] | Tensor | None = None,
     *,
     make_model: Callable[[], nn.Module] | None = None,
     methods: Sequence[Any] | None = None,
@@ -36,42 +38,52 @@ def run(
 
     `check`: a name (`cascade`, `class`, `all-cheap`, `file.py:Check`), a check, or a list of them. `model`: returns
     logits (N, classes); it is copied and never touched. `images`: a tensor (N, C, H, W) as the network takes it,
-    `(images, labels)`, a map-style data set, or the path of a folder. `targets`: the classes to explain (N,); by default
-    those that the network predicts. `make_model`: builds a fresh network, for the initialiser `fresh`. `methods`: names,
-    callables `(model, inputs, targets) -> maps`, or `Method` objects; by default the paper's. `out`: the run folder;
-    giving it again continues or extends the run. `executor`: what runs the units of work, an object or the name of a
-    plug-in; by default this process. `class_names`: by index, for the figures. `options`: fields of `RunSpec`, and
-    options of the checks.
+    `(images, labels)`, a map-style data set, a loader, or the path of a folder. `targets`: the class to explain, one for
+    all images or one for each; by default those that the network predicts. `make_model`: builds a fresh network, for the
+    initialiser `fresh`. `methods`: names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default
+    the paper's. `out`: the run folder; giving it again continues or extends the run. `executor`: what runs the units of
+    work, an object or the name of a plug-in; by default this process. `class_names`: by index, for the figures.
+    `options`: fields of `RunSpec`, options of the checks, and the preprocessing of pixels: `size`, `resize`, `mean`,
+    `std`, `channels`.
 
-    Raises `UsageError` for bad input, with what to do.
+    Warns of images and labels that are not used. Raises `UsageError` for bad input, with what to do.
     """
     from salsanity.checks.named import optional_of
+    from salsanity.data.tensors import as_targets
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.opening import divided, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
-    labels = None if targets is None else [int(target) for target in targets]
-    if labels is not None:
-        options.setdefault("target", "label")
-    checks, spec = asked(check if isinstance(check, list | tuple) else [check], options)
+    preprocessing, options = divided(options)
     names = tuple(class_names) if class_names else None
+    source, odd = source_of(images, class_names=names, preprocessing=preprocessing)
+    wanted = None if targets is None else as_targets(targets, source)
+    if wanted is not None and options.setdefault("target", "label") != "label":
+        raise SpecError(
+            f"expected targets or target={options['target']!r}, got both; leave one out"
+        )
+    checks, spec = asked(check if isinstance(check, list | tuple) else [check], options)
     request = Request(
         checks,
         Subject(model, name or type(model).__name__, make_model, names),
-        source_of(images),
+        source,
         spec,
         methods,
         similarities,
         None if out is None else Path(out),
-        labels,
+        wanted,
         optional=optional_of(check),
+        odd=odd,
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
 
 
 def model_randomization_test(
-    model: nn.Module, images: Any, targets: Sequence[int] | Tensor | None = None, **arguments: Any
+    model: nn.Module,
+    images: Any,
+    targets: int | Sequence[int] | Tensor | None = None,
+    **arguments: Any,
 ) -> Result:
     """Run the model parameter randomisation test on a trained classifier; arguments are those of `run`.
 
@@ -101,7 +113,7 @@ def data_randomization_test(
     `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled data set; `train` may
     be None where `true` and `permuted` hold trained networks. `training`: a `TrainingSettings`. `options`: `networks`
     (how many of each kind are trained), `train_images`, `threshold`, and fields of `RunSpec` such as `seed` or
-    `max_images`.
+    `max_images`, and the preprocessing of pixels as in `run`.
 
     Raises `TrainingError` where a network cannot fit its labels, `UsageError` for bad input. Source: Adebayo et al. (2018),
     section 3.2.
@@ -109,22 +121,26 @@ def data_randomization_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.opening import divided, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
     from salsanity.training.settings import LABELS
 
+    preprocessing, options = divided(options)
+    source, odd = source_of(test, preprocessing=preprocessing)
+    more, oddities = (None, ()) if train is None else source_of(train, preprocessing=preprocessing)
     (check,), spec = asked(["labels"], options)
     brought = {"true": tuple(true), "permuted": tuple(permuted), "training": training or LABELS}
     request = Request(
         (replace(check, **brought),),
         Subject(None, name or str(getattr(make_model, "__name__", "network")), make_model),
-        source_of(test),
+        source,
         spec,
         methods,
         similarities,
         None if out is None else Path(out),
-        train=None if train is None else source_of(train),
+        train=more,
+        odd=(*odd, *oddities),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)
 
@@ -160,13 +176,15 @@ def shortcut_test(
     from salsanity.training.settings import LABELS
 
     (check,), spec = asked(["shortcut"], options)
+    (given, odd), (more, oddities) = source_of(test), source_of(train)
     request = Request(
         (replace(check, training=training or LABELS),),
         Subject(None, name or str(getattr(make_model, "__name__", "network")), make_model),
-        source_of(test),
+        given,
         spec,
         methods,
         out=None if out is None else Path(out),
-        train=source_of(train),
+        train=more,
+        odd=(*odd, *oddities),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=executor)

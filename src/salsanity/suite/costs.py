@@ -7,9 +7,12 @@ from typing import Final
 
 from salsanity.narrator import Narrator, duration
 from salsanity.records import UnitKey
-from salsanity.suite.planning import Costs, costs, shared
+from salsanity.suite.planning import Costs, costs, together
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import comparison_seconds
+
+WORTH_A_WORD: Final = 0.01
+"""Share of a run from which on it says what it spends on the figures."""
 
 WORTH_ADVICE: Final = 120.0
 """Seconds beyond which a run says what would make it cheaper."""
@@ -23,37 +26,59 @@ def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wante
     if len(missing) < wanted:
         narrator.say(f"Continuing: {wanted - len(missing)} of {wanted} units are already there.")
     counted = Costs(run, missing)
-    passes, maps = counted.total, counted.maps
+    passes, maps = sum(counted.passes.values()), counted.maps
     some = run.reader.read(run.ids[:4])
     comparison_seconds(some, run.tools.similarities)
     each = comparison_seconds(some, run.tools.similarities)
-    seconds = passes * run.speed.seconds + maps * each
+    foreign = sum(counted.seconds.values())
+    seconds = passes * run.speed.seconds + foreign + maps * each
+    most = "At most " if run.spec.until_decided else ""
     narrator.say(
-        f"{'At most ' if run.spec.until_decided else ''}{passes:,} passes (forward and backward of one image) at "
-        f"{run.speed.seconds * 1e3:.3g} ms each, measured at batch size {run.speed.batch_size}, and {maps:,} maps to "
-        f"compare at {each * 1e3:.2g} ms: {_about(seconds)}."
+        f"{most}{passes:,} passes (forward and backward of one image) at "
+        f"{run.speed.seconds * 1e3:.3g} ms each, measured at batch size {run.speed.batch_size}, {_foreign(run, foreign)}and "
+        f"{maps:,} maps to compare at {each * 1e3:.2g} ms: {_about(seconds)}."
     )
     if len(run.settled) > 1:
         narrator.say(_by_check(run, counted))
+    if counted.for_figures > WORTH_A_WORD * counted.total:
+        narrator.say(_for_figures(run, counted))
     if seconds > WORTH_ADVICE:
         narrator.say(_cheaper(run))
 
 
+def _foreign(run: Run, seconds: float) -> str:
+    """Say what explainers that are not ours take, as they were tried."""
+    if not run.tries:
+        return ""
+    each = ", ".join(f"{one.name} {one.seconds:.2g} s a map" for one in run.tries)
+    return f"explainers of yours or of libraries for {_about(seconds)} ({each}, as tried), "
+
+
 def _by_check(run: Run, counted: Costs) -> str:
     passes = dict.fromkeys((settled.check.name for settled in run.settled), 0)
+    seconds = dict.fromkeys(passes, 0.0)
     for unit, amount in counted.passes.items():
         passes[unit.check] += amount
-    told = (f"{name} {n:,} ({n * run.speed.seconds:.0f} s)" for name, n in passes.items())
+        seconds[unit.check] += counted.worth(unit) * run.speed.seconds
+    told = (f"{name} {n:,} ({seconds[name]:.0f} s)" for name, n in passes.items())
     return f"Passes by check: {', '.join(told)}."
+
+
+def _for_figures(run: Run, counted: Costs) -> str:
+    share = counted.for_figures / counted.total
+    return (
+        f"Of this, {share:.0%} is for the figures: their images run further stages in the first draw (--gallery 0 leaves that "
+        "out)."
+    )
 
 
 def _cheaper(run: Run) -> str:
     found = costs(run)
     dearest = max(found, key=lambda name: found[name])
-    share = found[dearest] / max(1, shared(run, run.tools.methods))
+    share = found[dearest] / max(1e-12, together(run))
     return (
         "Cheaper: --quick; fewer --draws or --max-images; fewer --samples and --steps; or leave out "
-        f"{dearest}, which takes up to {share:.0%} of the passes. Ctrl-C stops; the same command continues."
+        f"{dearest}, which takes up to {share:.0%} of the time. Ctrl-C stops; the same command continues."
     )
 
 

@@ -26,14 +26,14 @@ class Progress:
         self.narrator, self.costs = narrator, costs
         self.ticked = 0.0
 
-    def tick(self, amount: int) -> None:
+    def tick(self, amount: float) -> None:
         """Take note of evaluations within a unit."""
         self.ticked += amount
         self.narrator.advance(amount)
 
     def done(self, unit: UnitKey) -> None:
         """Take note that a unit is done."""
-        self.narrator.advance(max(0.0, self.costs.passes[unit] - self.ticked))
+        self.narrator.advance(max(0.0, self.costs.worth(unit) - self.ticked))
         self.ticked = 0.0
 
 
@@ -49,7 +49,7 @@ def execute(
     failed: list[dict[str, Any]] = []
     if not units:
         return failed
-    lots = lots_of(units)
+    lots, printed = lots_of(units), {one.said for one in run.tries}
     progress = Progress(Costs(run, [unit for lot in lots for unit in lot]), narrator)
     narrator.begin("Explaining and comparing", progress.costs.total)
     try:
@@ -63,6 +63,7 @@ def execute(
                     _log(run.store, unit, found)
                 else:
                     _keep(run.store, gallery, found)
+                    _log_printed(run.store, found, printed)
     finally:
         narrator.end()
     return failed
@@ -97,6 +98,14 @@ def _keep(store: DirectoryStore, gallery: Gallery, found: UnitResult) -> None:
     """Write pictures first: a unit whose scores are there counts as done."""
     gallery.add(found.pictures)
     store.put(found)
+
+
+def _log_printed(store: DirectoryStore, found: UnitResult, known: set[str]) -> None:
+    """Log what explainers printed, each text once."""
+    for method, text in found.notes.get("printed", {}).items():
+        if text not in known:
+            known.add(text)
+            append_log(store.folder, f"{method} printed:\n{text}")
 
 
 def _entry(unit: UnitKey, failure: Failure) -> dict[str, Any]:

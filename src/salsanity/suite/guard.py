@@ -22,7 +22,7 @@ from salsanity.report.terms import printable
 from salsanity.store.folder import held
 from salsanity.suite import run
 from salsanity.suite.asking import asked
-from salsanity.suite.opening import source_of
+from salsanity.suite.opening import divided, source_of
 from salsanity.suite.result import Result
 from salsanity.suite.subject import device_of, versions
 from salsanity.units.identity import print_of
@@ -67,8 +67,9 @@ class Question:
     @cached_property
     def asked(self) -> tuple[tuple[Any, ...], RunSpec]:
         """The checks and the run's options."""
-        options = {k: v for k, v in self.options.items() if k not in _NAMED}
-        return asked(self.checks, options, usual=self.usual)
+        _, options = divided(self.options)
+        own = {k: v for k, v in options.items() if k not in _NAMED}
+        return asked(self.checks, own, usual=self.usual)
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -87,7 +88,8 @@ class Question:
         return print_of(self.model, *about, device_of(spec.device).type, versions())
 
     def _shown(self, spec: RunSpec) -> list[list[Any]]:
-        source = source_of(self.images)
+        preprocessing, _ = divided(self.options)
+        source, _ = source_of(self.images, preprocessing=preprocessing)
         names = getattr(source, "names", None)
         chosen = index_images(source, seed=spec.seed, limit=spec.max_images, names=names)
         return [[e.id, e.name, e.label, e.index] for e in chosen.entries]

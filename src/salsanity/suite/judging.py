@@ -11,6 +11,7 @@ from typing import Any, final
 import pandas as pd
 
 from salsanity.narrator import Narrator
+from salsanity.passes.overheard import Aside
 from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Verdict
 from salsanity.report import read_run, write_figures, write_report
 from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
@@ -54,19 +55,23 @@ class Judged:
     @property
     def reasons(self) -> list[str]:
         """Return why the check cannot be trusted, or nothing."""
-        whole = [gate.reason for gate in self.gates if gate.forbids == "verdict"]
+        whole = [g.reason for g in self.gates if g.forbids == "verdict" and g.methods is None]
         return [*distrust(self.verdicts, self.record), *whole]
 
 
 @final
 @dataclass(frozen=True)
 class Facts:
-    """What judging needs beside scores: gates of checks that were known beforehand, accuracy, failures and time."""
+    """What judging needs beside scores: gates of checks that were known beforehand, accuracy, failures and time.
+
+    `unwatched`: explainers of which it is known that they depend on the network, though it is not heard to run.
+    """
 
     gates: Mapping[str, Sequence[str]]
     accuracy: Mapping[str, Any] | None
     failed: Sequence[Mapping[str, Any]]
     seconds: float
+    unwatched: frozenset[str] = frozenset()
 
 
 def conclude(
@@ -86,7 +91,7 @@ def _judge_and_write(
     health = pooled(entry for record in records for entry in record.notes.get("health", ()))
     scores = all_scores(records)
     judged = [
-        _judged(scores, record, document, gates_of(record, facts, health))
+        _judged(scores, record, document, gates_of(record, facts, records))
         for record in checks_of(document)
     ]
     enlarged = {
@@ -112,6 +117,7 @@ def _judge_and_write(
             "accuracy": facts.accuracy,
             "equal_maps": equal_maps(scores, document["methods"]),
             "enlarged": enlarged,
+            "unheard": unheard(records, facts),
             "time": {"seconds": _seconds(records, facts.seconds), "this_time": facts.seconds},
             "failed_units": list(facts.failed),
         },
@@ -128,17 +134,30 @@ def has_rounds(record: CheckRecord) -> bool:
     return record.test == "retained" and not record.is_fixed
 
 
-def gates_of(
-    record: CheckRecord, facts: Facts, health: Sequence[Mapping[str, Any]]
-) -> tuple[Gate, ...]:
-    """Return what stands in the way of verdicts: accuracy at chance, a collapsed signal where it decides, what the check said."""
+def gates_of(record: CheckRecord, facts: Facts, units: Sequence[UnitRecord]) -> tuple[Gate, ...]:
+    """Return what stands in the way of verdicts: accuracy at chance, a collapsed signal where it decides, what the check said,
+    explainers that gave maps without running the network that they were given."""
     decisive = {line.stage for line in record.lines}
+    found = [unit for unit in units if unit.key.check == record.name]
+    health = pooled(entry for unit in found for entry in unit.notes.get("health", ()))
     own = (h for h in health if h["check"] == record.name and h["stage"] in decisive)
     return (
         *(Gate(reason) for reason in facts.gates.get(record.name, ())),
         *accuracy_gate(facts.accuracy),
         *collapse_gates(own, init=record.init),
+        *(Gate(str(Aside(False).refusal(m)), methods=(m,)) for m in unheard(found, facts)),
     )
+
+
+def unheard(units: Iterable[UnitRecord], facts: Facts) -> list[str]:
+    """Name the explainers that gave maps without running the network that they were given."""
+    found = {
+        method
+        for unit in units
+        for method in unit.notes.get("unheard", ())
+        if method in set(unit.scores["method"])  # the rest of a unit may be another's by now
+    }
+    return sorted(found - facts.unwatched)
 
 
 def _judged(

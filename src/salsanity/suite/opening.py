@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from salsanity.data.examples import ImageSource
-from salsanity.data.tensors import as_source
+from salsanity.data.preprocessing import preprocessing_from
+from salsanity.data.sources import open_images
 from salsanity.narrator import Narrator, Silent
 
+PREPROCESSING: Final = ("size", "resize", "mean", "std", "channels", "interpolation")
+"""Options that say how pixels become what the network was trained on."""
 
-def source_of(images: Any) -> ImageSource:
-    """Take a tensor, (images, labels), a data set, or the path of a folder."""
-    if isinstance(images, str | Path):
-        from salsanity.data.images import open_folder
 
-        return open_folder(Path(images))
-    return as_source(images)
+def divided(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide options into those of the preprocessing and all others."""
+    own = {name: value for name, value in options.items() if name in PREPROCESSING}
+    return own, {name: value for name, value in options.items() if name not in own}
+
+
+def source_of(
+    images: Any,
+    *,
+    class_names: Sequence[str] | None = None,
+    preprocessing: Mapping[str, Any] | None = None,
+) -> tuple[ImageSource, tuple[str, ...]]:
+    """Take a tensor, (images, labels), a data set, a loader, or the path of a folder; return it, and what is odd about it."""
+    return open_images(
+        images,
+        class_names=tuple(class_names) if class_names else None,
+        preprocessing=preprocessing_from(**(preprocessing or {})),
+    )
 
 
 def narrator_for(progress: bool) -> Narrator:
-    """Return a narrator that draws a bar with rich, in a terminal or a notebook, or a silent one."""
+    """Return a narrator that draws a bar with rich, in a terminal or a notebook, or one that only warns."""
     if not progress:
         return Silent()
     from salsanity.suite.terminal import TerminalNarrator, terminal

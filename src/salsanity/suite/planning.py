@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final, final
 
 import torch
@@ -109,56 +110,105 @@ def shared(run: Run, methods: Sequence[Method]) -> int:
     return shared_cost(run.tools, methods, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
 
 
-def costs(run: Run) -> dict[str, int]:
-    """Return the passes per image and state that each method would cost alone."""
+def costs(run: Run) -> dict[str, float]:
+    """Return the seconds per image and state that each method would cost alone."""
     x = torch.empty(1, *run.network.trace.input_shape[1:])
-    return cost_by_method(run.tools, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
+    passes = cost_by_method(run.tools, x, torch.zeros(1, dtype=torch.long), run.ids[:1])
+    own = {one.name: one.seconds for one in run.tries}
+    return {name: n * run.speed.seconds + own.get(name, 0.0) for name, n in passes.items()}
+
+
+def together(run: Run) -> float:
+    """Return the seconds per image and state that all methods cost together."""
+    methods = run.tools.methods
+    return shared(run, methods) * run.speed.seconds + seconds_of(run, methods)
+
+
+@final
+@dataclass(frozen=True)
+class Price:
+    """What methods cost together per image: passes of a state, seconds of explainers that are not ours; and both for those
+    alone that draw noise."""
+
+    passes: int
+    seconds: float
+    noisy_passes: int
+    noisy_seconds: float
 
 
 @final
 class Costs:
-    """Counts the passes that `units` of a run cost, in their order; what methods cost together is counted once."""
+    """Counts what `units` of a run cost, in their order: passes, and seconds of explainers that are not ours.
+
+    What methods cost together is counted once.
+    """
 
     def __init__(self, run: Run, units: Sequence[UnitKey]) -> None:
         self.checks = {settled.check.name: settled.check for settled in run.settled}
         self.run = run
-        self.known: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.known: dict[tuple[str, ...], Price] = {}
         self.maps = 0
         """Maps that are compared."""
         self.passes: dict[UnitKey, int] = {}
+        self.seconds: dict[UnitKey, float] = {}
+        self.for_figures = 0.0
+        """Of `total`, what stages cost that only the figures show."""
         explained: set[object] = set()
         for unit in units:
-            self.passes[unit] = self._passes(unit, explained)
+            self._count(unit, explained)
 
     @property
-    def total(self) -> int:
-        """Forward and backward passes of all units."""
-        return sum(self.passes.values())
+    def total(self) -> float:
+        """Passes of all units; explainers that are not ours count as the passes that would take as long."""
+        return sum(map(self.worth, self.passes))
 
-    def _passes(self, unit: UnitKey, explained: set[object]) -> int:
-        """Count a unit's changed states, its ceilings, and the references that no unit before it explained."""
-        every, noisy = self._shared(unit)
+    def worth(self, unit: UnitKey) -> float:
+        """Passes of a unit, as in `total`."""
+        return self.passes[unit] + self.seconds[unit] / self.run.speed.seconds
+
+    def _count(self, unit: UnitKey, explained: set[object]) -> None:
+        check, price = self.checks[unit.check], self._price(unit)
+        images = int(getattr(check, "copies", 1)) * len(unit.images)
+        states, ceilings = self._states(unit, explained)
+        self.passes[unit] = images * (price.passes * states + price.noisy_passes * ceilings)
+        self.seconds[unit] = images * (price.seconds * states + price.noisy_seconds * ceilings)
+        usual = check.asked_stages(unit.draw, is_shown=False)
+        shown = len(set(unit.stages) - set(usual))
+        each = price.passes + price.seconds / self.run.speed.seconds
+        self.for_figures += images * shown * each
+
+    def _states(self, unit: UnitKey, explained: set[object]) -> tuple[int, int]:
+        """Count a unit's changed states with the references that no unit before it explained, and its ceilings."""
         asked = {*unit.stages, REFERENCE_STAGE}
-        check = self.checks[unit.check]
-        pairs = [p for p in check.pairs(unit.draw) if p.stage in asked]
+        pairs = [p for p in self.checks[unit.check].pairs(unit.draw) if p.stage in asked]
         references = {self._place(unit, pair.reference) for pair in pairs} - explained
         explained |= references
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
         states = len(changed | references)
         self.maps += states * len(unit.methods) * len(unit.images)
-        once = every * states + noisy * len(ceilings)
-        return once * int(getattr(check, "copies", 1)) * len(unit.images)
+        return states, len(ceilings)
 
     def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
         """Name a reference: the trained network's maps serve every check."""
         owner = "" if reference == TRAINED else unit.check
         return owner, reference, unit.images, unit.methods
 
-    def _shared(self, unit: UnitKey) -> tuple[int, int]:
+    def _price(self, unit: UnitKey) -> Price:
         names = tuple(name.partition("#")[0] for name in unit.methods)
         if names not in self.known:
             methods = [m for m in self.run.tools.methods if m.name in names]
             noisy = [m for m in methods if m.stochastic]
-            self.known[names] = shared(self.run, methods), shared(self.run, noisy)
+            self.known[names] = Price(
+                shared(self.run, methods),
+                seconds_of(self.run, methods),
+                shared(self.run, noisy),
+                seconds_of(self.run, noisy),
+            )
         return self.known[names]
+
+
+def seconds_of(run: Run, methods: Sequence[Method]) -> float:
+    """Return the seconds of a map of every explainer among `methods` that is not ours, as they were tried."""
+    names = {method.name for method in methods}
+    return sum(one.seconds for one in run.tries if one.name in names)

@@ -11,19 +11,22 @@ from torch import Tensor
 
 from salsanity.checks.frame import Check, Ground, Settled
 from salsanity.checks.named import settled
-from salsanity.data.examples import ImageSource
+from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
 from salsanity.methods import Method
 from salsanity.models.network import Network
 from salsanity.models.steadiness import steadiness
+from salsanity.narrator import Notes
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
+from salsanity.store.folder import append_log
 from salsanity.suite.asking import CPU_EFFORT
 from salsanity.suite.subject import Subject
 from salsanity.units.admit import (
     Admitted,
     admitted,
     comparison_seconds,
+    is_foreign,
     logits_of,
     shared_cost,
 )
@@ -33,6 +36,7 @@ from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
 from salsanity.units.speed import Ahead, Speed, measured_speed, precision_error
 from salsanity.units.tools import Instruments
+from salsanity.units.trial import Tried, tried
 from salsanity.units.work import Worker
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
@@ -45,8 +49,8 @@ BASELINE_POOL: Final = 64
 class Asked:
     """What a run is about: checks, a network, images, methods and similarities, and the folder's spec.json (or {}).
 
-    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `labels`: by position
-    in the source, in place of the source's own.
+    `is_explicit`: whether the user named the methods: a named one that is not defined is an error. `targets`: the classes
+    to explain, by position in the source. `notes`: what was told already.
     """
 
     checks: tuple[Any, ...]
@@ -60,8 +64,9 @@ class Asked:
     old: dict[str, Any]
     prints: Prints
     is_explicit: bool
-    labels: Sequence[int] | None = None
+    targets: Sequence[int] | None = None
     optional: frozenset[str] = frozenset()
+    notes: Notes = Notes()
 
     def recorded(self, name: str, default: Any = None) -> Any:
         """Return a setting of the run in the folder."""
@@ -91,9 +96,11 @@ class Run:
     reader: ChunkReader
     accuracy: dict[str, Any] | None
     speed: Speed
-    notes: tuple[str, ...]
+    notes: Notes
     recorded_images: list[dict[str, Any]]
     baseline_pool: int
+    tries: tuple[Tried, ...] = ()
+    """How explainers that are not ours did when they were tried."""
 
     @property
     def network(self) -> Network:
@@ -114,6 +121,11 @@ class Run:
     def class_names(self) -> tuple[str, ...]:
         """Names of the classes by index, where they are known."""
         return tuple(self.subject.class_names or self.source.class_names or ())
+
+    @property
+    def unwatched(self) -> frozenset[str]:
+        """Explainers that depend on the network, though it is not heard to run when they do."""
+        return frozenset(one.name for one in self.tries if not one.is_heard)
 
     def job(self) -> Job:
         """Return what any process needs to do the units of this run."""
@@ -136,6 +148,7 @@ class Run:
             str(self.network.device),
             shown,
             largest_batch=self.network.largest_batch,
+            threads=torch.get_num_threads(),
             here=Opened(self.network, worker, self.spec.unit_timeout),
         )
 
@@ -145,23 +158,20 @@ def prepare_run(asked: Asked) -> Run:
     index = _indexed(asked)
     asked, steady = _steady(asked, index)
     entries, accuracy = _aimed(asked, index)
-    reader = ChunkReader(asked.source, {e.id: e for e in entries}, asked.network.device)
-    ids = tuple(entry.id for entry in entries)
-    pool_size = asked.recorded("baseline_pool", min(BASELINE_POOL, len(ids)))
-    pool = reader.read(ids[:pool_size])
-    some = pool[:4]
-    targets = torch.tensor([max(0, e.target) for e in entries[:4]], device=some.device)
-    tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
-    for similarity in asked.similarities:
-        comparison_seconds(some[:1], [similarity])  # a wrong shape is an error now, not later
-    allowed = admitted(tools, some, targets, ids[:4])
-    if allowed.refused and asked.is_explicit:
-        raise MethodError(next(iter(allowed.refused.values())))
-    make = asked.subject.make_model
-    ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
-    checks, left_out = _settled(asked, ground)
-    speed = _speed(asked, some, targets, _ahead(tools, allowed, checks, ids, some, targets))
+    bench = _bench(asked, entries)
+    allowed = _admitted(asked, bench)
+    checks, left_out = _settled(asked, bench.ground)
+    tries = _tried(bench, allowed, checks)
+    speed = _speed(asked, bench.some, bench.targets, _ahead(bench, allowed, checks))
     images = [entry.to_json() for entry in entries]
+    remarks = (
+        *asked.network.notes,
+        *steady,
+        *_notes(asked, index, allowed, bench),
+        *left_out,
+        *_told(checks),
+        *_printed(asked.store, tries),
+    )
     return Run(
         asked.subject,
         asked.source,
@@ -171,21 +181,97 @@ def prepare_run(asked: Asked) -> Run:
         checks,
         entries,
         index,
-        at_speed(tools, speed, allowed.methods),
-        ground,
-        reader,
+        _at_speed(bench.tools, speed, allowed, tries),
+        bench.ground,
+        bench.reader,
         accuracy,
         speed,
-        (
-            *asked.network.notes,
-            *steady,
-            *_notes(asked, index, allowed, some, targets),
-            *left_out,
-            *_told(checks),
-        ),
+        Notes(_lacking(index), remarks),
         max(images, asked.recorded("recorded_images", []), key=len),
-        pool_size,
+        bench.pool,
+        tries,
     )
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What is tried before the long part, and on what: the run's images `ids`, of which `some` are at hand.
+
+    `pool`: how many of the first images baselines and checks draw from.
+    """
+
+    tools: Instruments
+    ground: Ground
+    reader: ChunkReader
+    pool: int
+    ids: tuple[str, ...]
+    some: Tensor
+    targets: Tensor
+
+    @property
+    def few(self) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """The images at hand, their classes and ids."""
+        return self.some, self.targets, self.ids[: len(self.some)]
+
+    @property
+    def one(self) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        """The first of them."""
+        return self.some[:1], self.targets[:1], self.ids[:1]
+
+
+def _bench(asked: Asked, entries: Sequence[ImageEntry]) -> Bench:
+    reader = ChunkReader(asked.source, {e.id: e for e in entries}, asked.network.device)
+    ids = tuple(entry.id for entry in entries)
+    size = asked.recorded("baseline_pool", min(BASELINE_POOL, len(ids)))
+    pool = reader.read(ids[:size])
+    some = pool[:4]
+    targets = torch.tensor([max(0, e.target) for e in entries[: len(some)]], device=some.device)
+    tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
+    make = asked.subject.make_model
+    ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
+    return Bench(tools, ground, reader, size, ids, some, targets)
+
+
+def _admitted(asked: Asked, bench: Bench) -> Admitted:
+    """Try similarities and methods; those that the user named must be defined for this network."""
+    for similarity in asked.similarities:
+        comparison_seconds(bench.some[:1], [similarity])  # a wrong shape is an error now, not later
+    allowed = admitted(bench.tools, *bench.few)
+    if allowed.refused and asked.is_explicit:
+        raise MethodError(next(iter(allowed.refused.values())))
+    return allowed
+
+
+def _tried(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> tuple[Tried, ...]:
+    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come."""
+    tools = replace(bench.tools, methods=allowed.methods)
+    foreign = [m for m in allowed.methods if is_foreign(m, tools, *bench.one)]
+    worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
+    found = tuple(tried(worker, method, bench.ids) for method in foreign)
+    for one in found:
+        if one.why_not is not None:
+            raise MethodError(one.why_not)
+    return found
+
+
+def _printed(store: DirectoryStore, tries: Sequence[Tried]) -> tuple[str, ...]:
+    """Log what explainers printed, which would flood the terminal, and say that they did."""
+    loud = [one for one in tries if one.said]
+    for one in loud:
+        append_log(store.folder, f"{one.name} printed, when it was tried:\n{one.said}")
+    return tuple(
+        f"{one.name} prints or warns ({len(one.said.splitlines())} line(s) when it was tried): kept from here, in errors.log of "
+        "the run folder."
+        for one in loud
+    )
+
+
+def _at_speed(
+    tools: Instruments, speed: Speed, allowed: Admitted, tries: Sequence[Tried]
+) -> Instruments:
+    worth = {one.name: one.seconds / speed.seconds for one in tries}
+    return replace(at_speed(tools, speed, allowed.methods), worth=worth)
 
 
 def _steady(asked: Asked, index: ImageIndex) -> tuple[Asked, tuple[str, ...]]:
@@ -226,16 +312,9 @@ def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[s
     return tuple(found), tuple(notes)
 
 
-def _ahead(
-    tools: Instruments,
-    allowed: Admitted,
-    checks: Sequence[Settled],
-    ids: Sequence[str],
-    some: Tensor,
-    targets: Tensor,
-) -> Ahead:
+def _ahead(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> Ahead:
     """Say what the run will do, of which measuring the speed takes a small part."""
-    each = len(ids) * shared_cost(tools, allowed.methods, some[:1], targets[:1], ids[:1])
+    each = len(bench.ids) * shared_cost(bench.tools, allowed.methods, *bench.one)
     states = sum(len(_changed(c.check, d)) for c in checks for d in range(c.check.draws))
     return Ahead((1 + states) * each, each)
 
@@ -285,7 +364,7 @@ def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
 
 
 def _indexed(asked: Asked) -> ImageIndex:
-    recorded, labels = asked.recorded("recorded_images", []), asked.labels
+    recorded = asked.recorded("recorded_images", [])
     index = index_images(
         asked.source,
         seed=asked.spec.seed,
@@ -293,23 +372,15 @@ def _indexed(asked: Asked) -> ImageIndex:
         recorded=recorded[: asked.spec.max_images],
         names=getattr(asked.source, "names", None),
     )
-    if labels is not None:
-        if len(labels) != len(asked.source):
-            raise DataError(
-                f"expected one target per image ({len(asked.source)}), got {len(labels)}"
-            )
-        index.entries = [replace(e, label=int(labels[e.index])) for e in index.entries]
+    check_repeatable(asked.source, index.entries[0].index)
     return index
 
 
 def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
     """Choose the class to explain per image, and compare predictions with labels where they are known."""
-    network, target = asked.network, asked.spec.target
-    if target == "label" and any(entry.label is None for entry in index.entries):
-        raise DataError(
-            "expected labels to explain (target=label), but some images have none; use target=trained, or give labels.json "
-            "or one subfolder per class"
-        )
+    network = asked.network
+    if asked.spec.target == "label" and asked.targets is None:
+        _check_labelled(asked.source, index)
     aimed: list[ImageEntry] = []
     right = known = 0
     for start in range(0, len(index.entries), 32):
@@ -319,31 +390,45 @@ def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dic
         for entry, guess in zip(part, predicted, strict=True):
             known += entry.label is not None
             right += entry.label == guess
-            chosen = _target(entry, guess, target, network.classes)
-            aimed.append(replace(entry, target=chosen))
+            aimed.append(replace(entry, target=_target(asked, entry, guess)))
     if not known:
         return tuple(aimed), None
     return tuple(aimed), {"trained": right / known, "chance": 1 / network.classes, "n": known}
 
 
-def _target(entry: ImageEntry, predicted: int, target: str, classes: int) -> int:
-    if target != "label":
-        return entry.target if entry.target >= 0 else predicted
-    label = -1 if entry.label is None else entry.label
-    if not 0 <= label < classes:
-        raise DataError(f"expected labels from 0 to {classes - 1}, got {label} for {entry.name}")
-    return label
-
-
-def _notes(
-    asked: Asked, index: ImageIndex, allowed: Admitted, some: Tensor, targets: Tensor
-) -> tuple[str, ...]:
-    notes = [*_roughness(asked, some, targets)]
-    notes += [f"Left out {name}: {why}" for name, why in allowed.refused.items()]
-    if index.problems:
-        notes.append(
-            f"{len(index.problems)} image(s) could not be used; the first: {index.problems[0]}"
+def _check_labelled(source: ImageSource, index: ImageIndex) -> None:
+    why = None
+    if any(entry.label is None for entry in index.entries):
+        why = without_label(source, [entry.index for entry in index.entries])
+    if why is not None:
+        raise DataError(
+            f"expected a label to explain for every image (target=label), got {why}; use target=trained, or give labels.json or "
+            "one subfolder per class"
         )
+
+
+def _target(asked: Asked, entry: ImageEntry, predicted: int) -> int:
+    if asked.spec.target != "label":
+        return entry.target if entry.target >= 0 else predicted
+    known = entry.label if asked.targets is None else asked.targets[entry.index]
+    what, classes = "labels" if asked.targets is None else "targets", asked.network.classes
+    chosen = -1 if known is None else known
+    if not 0 <= chosen < classes:
+        raise DataError(
+            f"expected {what} from 0 to {classes - 1}, the network's classes, got {chosen} for {entry.name}"
+        )
+    return chosen
+
+
+def _lacking(index: ImageIndex) -> tuple[str, ...]:
+    if not index.problems:
+        return ()
+    return (f"{len(index.problems)} image(s) could not be used; the first: {index.problems[0]}",)
+
+
+def _notes(asked: Asked, index: ImageIndex, allowed: Admitted, bench: Bench) -> tuple[str, ...]:
+    notes = [*_roughness(asked, bench.some, bench.targets)]
+    notes += [f"Left out {name}: {why}" for name, why in allowed.refused.items()]
     if index.duplicates:
         notes.append(f"{index.duplicates} image(s) have the pixels of another and were left out.")
     if asked.network.device.type == "cpu" and asked.spec.samples is None:

@@ -139,6 +139,21 @@ class Result:
 
         return read_run(self.folder, documents=self.documents)
 
+    def card(self, *others: Result) -> pd.DataFrame:
+        """Return methods by checks, worst first, of this run and of others beside it; a notebook shows it as a card.
+
+        For each check: outcome, retained, low, high, line and trusted, under names such as "class outcome". What a method
+        was not put to is missing, not passed. `salsanity card` writes the same as a page, picture, CSV, LaTeX or Markdown.
+        """
+        from salsanity.report import card_html, card_of
+
+        card = card_of(self.run, *(other.run for other in others))
+        table, page = card.to_frame(), card_html(card)
+        table.__dict__["_repr_html_"] = lambda: (
+            page
+        )  # of this table alone: what is cut out of it looks as pandas has it
+        return table
+
     def figure(self, kind: str | None = None, **options: Any) -> Figure:
         """Return one of the figures of `salsanity.report.figure`; without a kind, the grid of maps by state."""
         from salsanity.report import figure

@@ -10,7 +10,6 @@ from salsanity.narrator import Narrator
 from salsanity.records import CheckRecord, UnitKey
 from salsanity.store.directory import DirectoryStore, all_scores
 from salsanity.suite.judging import Facts, checks_of, gates_of, has_rounds
-from salsanity.units.health import pooled
 from salsanity.verdicts import Look, plan_looks, settled_at
 
 Settled = Mapping[str, Mapping[str, int]]
@@ -63,7 +62,6 @@ class Rounds:
         if not looked:
             return {record.name: {} for record in self.records}
         records = store.records_of(self.document)
-        health = pooled(entry for record in records for entry in record.notes.get("health", ()))
         scores = all_scores(records)
         return whole | {
             record.name: settled_at(
@@ -74,7 +72,7 @@ class Rounds:
                 images=self.ids,
                 looks=self.looks(record),
                 looked=looked,
-                gates=gates_of(record, self.facts, health),
+                gates=gates_of(record, self.facts, records),
             )
             for record in in_rounds
         }

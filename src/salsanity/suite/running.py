@@ -19,11 +19,11 @@ from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
 from salsanity.models.outputs import as_choice
-from salsanity.narrator import Narrator, Silent
+from salsanity.narrator import Narrator, Notes, Silent
 from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
 from salsanity.store.directory import DirectoryStore
-from salsanity.store.folder import locked
+from salsanity.store.folder import locked, machine_notes
 from salsanity.store.upgrade import FORMAT_VERSION
 from salsanity.suite.adopting import adopt
 from salsanity.suite.asking import (
@@ -45,7 +45,7 @@ from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.subject import Subject, device_of
-from salsanity.units.containing import check_unchanged, contained, time_limit
+from salsanity.units.containing import check_unchanged, contained, limit_note, time_limit
 from salsanity.units.identity import Prints
 from salsanity.units.plan import missing_units
 from salsanity.units.spec import RunSpec
@@ -57,9 +57,9 @@ class Request:
     """What a run is asked for.
 
     `methods` None takes the paper's (without IG-SmoothGrad) and leaves out, with a note, those that the network does not
-    admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `labels`: by position in the
-    source, in place of its own. `train`: for checks that train networks. `optional`: names of checks that are left out,
-    with a note, where they are not defined for the network.
+    admit; a method that is named must be admitted. `out` None: a folder in `salsanity-runs`. `targets`: the classes to
+    explain, by position in the source. `train`: for checks that train networks. `optional`: names of checks that are left
+    out, with a note, where they are not defined for the network. `odd`: what is to be told of the weights and images.
     """
 
     checks: tuple[Any, ...]
@@ -69,9 +69,10 @@ class Request:
     methods: Sequence[Any] | None = None
     similarities: Sequence[Any] = registry.DEFAULT_SIMILARITIES
     out: Path | None = None
-    labels: Sequence[int] | None = None
+    targets: Sequence[int] | None = None
     train: ImageSource | None = None
     optional: frozenset[str] = frozenset()
+    odd: tuple[str, ...] = ()
 
 
 @torch.inference_mode(mode=False)
@@ -91,9 +92,11 @@ def run_checks(
     prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)
+    notes = _beforehand(request).tell(narrator)
     network = None if is_brought else _network(request, device)
     if network is not None:
-        request = replace(request, source=_fitted(request.source, network, narrator))
+        source, remarks = _fitted(request.source, network)
+        request, notes = replace(request, source=source), notes + remarks.tell(narrator)
     folder = request.out or _usual_folder(request, network, settings)
     with locked(folder):
         store = DirectoryStore(folder)
@@ -117,8 +120,9 @@ def run_checks(
             old,
             prints.with_network(network.module),
             request.methods is not None,
-            request.labels,
+            request.targets,
             request.optional,
+            notes,
         )
         _execute(_prepared(asked, narrator), old, narrator, runs_on)
     return Result(folder)
@@ -168,14 +172,18 @@ def _network(request: Request, device: torch.device) -> Network:
     return network
 
 
-def _fitted(source: ImageSource, network: Network, narrator: Narrator) -> ImageSource:
+def _beforehand(request: Request) -> Notes:
+    """Say what is odd about weights and images, and what this machine lacks."""
+    limit = limit_note(request.spec.unit_timeout)
+    return Notes(request.odd, (*machine_notes(), *([] if limit is None else [limit])))
+
+
+def _fitted(source: ImageSource, network: Network) -> tuple[ImageSource, Notes]:
     """Return the images with labels only where a folder's subfolders stand for the network's classes."""
     if not isinstance(source, FolderSource):
-        return source
+        return source, Notes()
     fitted, remark = for_classes(source, network.classes)
-    if remark is not None:
-        narrator.say(remark)
-    return fitted
+    return fitted, Notes(() if remark is None else (remark,))
 
 
 def _usual_folder(
@@ -215,9 +223,7 @@ def _prepared(asked: Asked, narrator: Narrator) -> Run:
     with contained(asked.network, asked.spec.unit_timeout):
         run = prepare_run(asked)
     lay_out(asked.network, run.speed.memory_format)  # which was put back with all else
-    for note in run.notes:
-        narrator.say(note)
-    return run
+    return replace(run, notes=asked.notes + run.notes.tell(narrator))
 
 
 def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Executor) -> None:
@@ -226,9 +232,7 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     if adopted:
         narrator.say(f"{adopted} unit(s) of an older version of salsanity are taken over.")
     news = changes(run, old.get("settings", {}).get("units") or {}, wanted)
-    for note in news:
-        narrator.say(note)
-    run = replace(run, notes=(*run.notes, *news))
+    run = replace(run, notes=run.notes + Notes(remarks=news).tell(narrator))
     missing = missing_units(wanted, intact_units(store, gallery))
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
@@ -236,7 +240,7 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     tell_cost(run, narrator, missing=missing, wanted=len(wanted))
     began = time.perf_counter()
     gates = {s.check.name: s.gates for s in run.settled}
-    facts = Facts(gates, run.accuracy, (), 0.0)
+    facts = Facts(gates, run.accuracy, (), 0.0, run.unwatched)
 
     def compute(units: Sequence[UnitKey]) -> list[dict[str, Any]]:
         lacking = missing_units(units, intact_units(store, gallery))

@@ -47,6 +47,10 @@ class TerminalNarrator:
         """Print one sentence."""
         self.console.print(shown(text), markup=False)
 
+    def warn(self, text: str) -> None:
+        """Print one sentence."""
+        self.say(text)
+
     def begin(self, what: str, total: float) -> None:
         """Start a bar of `total` units of work."""
         self._what, self._total, self._done, self._tenths = what, total, 0.0, 0

@@ -25,7 +25,7 @@ from torch.optim import Optimizer
 from salsanity.data.examples import tensor_bytes
 from salsanity.errors import DataError, ModelError
 
-FORMAT_VERSION: Final = 1
+CHECKPOINT_FORMAT: Final = 1
 HEADER: Final = "salsanity_training"
 CHECKSUM: Final = "salsanity_checksum"
 
@@ -60,7 +60,7 @@ def save_checkpoint(
 ) -> None:
     """Write the state after the last of `epochs`; a crash leaves the former file whole."""
     header = {
-        "format_version": FORMAT_VERSION,
+        "format_version": CHECKPOINT_FORMAT,
         "identity": identity,
         "epochs": [asdict(epoch) for epoch in epochs],
     }
@@ -161,6 +161,6 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _header(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     header: dict[str, Any] = json.loads((metadata or {})[HEADER])
-    if header["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"expected format {FORMAT_VERSION}, got {header['format_version']!r}")
+    if header["format_version"] != CHECKPOINT_FORMAT:
+        raise ValueError(f"expected format {CHECKPOINT_FORMAT}, got {header['format_version']!r}")
     return header

@@ -11,7 +11,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 
-from salsanity.data.examples import ImageSource, seeded_order
+from salsanity.data.examples import ImageSource, seeded_order, without_label
 from salsanity.data.tensors import stack
 from salsanity.errors import DataError, ModelError
 from salsanity.models.network import logits_in
@@ -70,8 +70,9 @@ def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) ->
         rows = sorted(seeded_order(names, seed)[:limit])
     images, labels = stack(source, rows)
     if labels is None:
+        why = without_label(source, rows) or "some have none"
         raise DataError(
-            f"expected a label for every image of {source.name}, but some have none; what trains networks needs labels"
+            f"expected a label for every image of {source.name}, which training networks needs, got {why}"
         )
     return LabelledImages(images, labels)
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from salsanity.checks.frame import REFERENCE_STREAM
-from salsanity.errors import MethodError
+from salsanity.errors import MethodError, SalsanityError
 from salsanity.methods import GuidedBackprop, GuidedGradCAM, Method
 from salsanity.models.layers import SpatialLayer, spatial_layer
 from salsanity.models.network import Network
@@ -86,11 +86,14 @@ def _try(
         return [note for request in foreign for note in _admitted_by(request, tools.network, x)]
     wanted = [Wanted(State("trained", {}, targets), (cheap,))]
 
-    def once(size: int) -> None:
+    def once(size: int) -> Explained:
         setting = tools.setting(REFERENCE_STREAM, batch_size=size)
-        (_,) = explain(tools.network, inputs, wanted, setting=setting)
+        (found,) = explain(tools.network, inputs, wanted, setting=setting)
+        return found.maps[method.name]
 
-    with_backoff(once, tools.network.largest_batch or max(1, len(x)))
+    found = with_backoff(once, tools.network.largest_batch or max(1, len(x)))
+    if found.maps is None:  # a method of the user's that raises
+        raise MethodError(f"{found.reasons[0]}; mend it, or leave it out")
     if isinstance(method, GuidedBackprop | GuidedGradCAM):
         most = tools.network.largest_batch
         _check_guided(tools.network, x[:most], targets[:most], method.name)
@@ -131,8 +134,21 @@ def requests_of(
         return next(steps)
     except StopIteration:
         return ()
+    except SalsanityError:
+        raise
+    except Exception as error:
+        raise MethodError(
+            f"{method.name} raised {type(error).__name__}: {error}; mend it, or leave it out"
+        ) from error
     finally:
         steps.close()
+
+
+def is_foreign(
+    method: Method, tools: Instruments, x: Tensor, targets: Tensor, ids: Sequence[str]
+) -> bool:
+    """Whether a method is an explainer that is not ours, whose cost is not counted in passes."""
+    return any(isinstance(r, Foreign) for r in requests_of(method, tools, x, targets, ids))
 
 
 def comparison_seconds(x: Tensor, similarities: Sequence[Similarity[Any]]) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +13,7 @@ from salsanity.errors import SalsanityError
 from salsanity.methods.protocol import Inputs, Method, Steps
 from salsanity.models.network import Network
 from salsanity.passes.foreign import ForeignFailure, out_of_memory
+from salsanity.passes.overheard import MOST_SAID, Aside, together
 from salsanity.passes.request import Foreign, Pass, PassResult
 from salsanity.passes.run import Answer, Batch, Setting, run
 from salsanity.passes.schedule import Demand, State
@@ -22,13 +24,14 @@ class Explained:
     """Maps of one method for a batch, or why there are none: one reason or None per image.
 
     `enlarged_from`: the size at which an explainer returned them, where that was smaller than the images. `passless`: no
-    pass went into them.
+    pass went into them. `aside`: what an explainer that is not ours did beside them.
     """
 
     maps: Tensor | None
     reasons: tuple[str | None, ...]
     enlarged_from: tuple[int, ...] | None = None
     passless: bool = False
+    aside: Aside | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,7 @@ def _finish(
     images = len(batch.ids)
     reasons: list[str | None] = [None] * images
     size: tuple[int, ...] | None = None
+    aside: Aside | None = None
     while running.ended is None:
         missing = tuple(r for r in running.requests if r not in answer.results)
         if missing:
@@ -129,15 +133,16 @@ def _finish(
             answer.results.update(more.results)
         found = [answer.results[request] for request in running.requests]
         size = next((result.enlarged_from for result in found if result.enlarged_from), size)
+        aside = together([aside, *(result.aside for result in found)])
         results = [_usable(result, reasons) for result in found]
         whole = [result for result in results if result is not None]
         if len(whole) < len(results):
             running.steps.close()
-            return Explained(None, tuple(reasons))
+            return Explained(None, tuple(reasons), aside=aside)
         _advance(running, tuple(whole), images)
     ended = running.ended
     merged = tuple(a or b for a, b in zip(reasons, ended.reasons, strict=True))
-    return replace(ended, reasons=merged, enlarged_from=size)
+    return replace(ended, reasons=merged, enlarged_from=size, aside=aside)
 
 
 def brought_back(maps: StateMaps, back: Callable[[Tensor], Tensor]) -> StateMaps:
@@ -157,7 +162,7 @@ def averaged(found: Sequence[StateMaps]) -> StateMaps:
 
 
 def _mean(parts: Sequence[Explained]) -> Explained:
-    first = parts[0]
+    first = replace(parts[0], aside=together(part.aside for part in parts))
     reasons = tuple(
         next((r for r in told if r), None) for told in zip(*(p.reasons for p in parts), strict=True)
     )
@@ -171,9 +176,45 @@ def _mean(parts: Sequence[Explained]) -> Explained:
     return replace(first, maps=total / len(given), reasons=reasons, passless=False)
 
 
-def enlargements(maps: Mapping[str, Explained]) -> dict[str, list[int]]:
-    """Return the methods whose maps came smaller than the images, with the size at which they came."""
-    return {name: list(e.enlarged_from) for name, e in maps.items() if e.enlarged_from}
+@dataclass
+class Beside:
+    """What is noted beside maps, by method: sizes at which they came too small, who gave them without running the network,
+    and what was printed."""
+
+    enlarged: dict[str, list[int]] = field(default_factory=dict)
+    unheard: set[str] = field(default_factory=set)
+    printed: dict[str, str] = field(default_factory=dict)
+
+    def take(self, maps: Mapping[str, Explained]) -> Beside:
+        """Take note of the maps of a state."""
+        for name, explained in maps.items():
+            if explained.enlarged_from:
+                self.enlarged[name] = list(explained.enlarged_from)
+            aside = explained.aside
+            if aside is not None and aside.said:
+                self._print(name, aside.said)
+            if aside is not None and explained.maps is not None and not aside.called:
+                self.unheard.add(name)
+        return self
+
+    def add(self, other: Beside) -> None:
+        """Take over what was noted elsewhere."""
+        self.enlarged.update(other.enlarged)
+        self.unheard |= other.unheard
+        for name, said in other.printed.items():
+            self._print(name, said)
+
+    def notes(self) -> dict[str, Any]:
+        """Return what a unit's notes keep."""
+        return {
+            "enlarged": self.enlarged,
+            "unheard": sorted(self.unheard),
+            "printed": self.printed,
+        }
+
+    def _print(self, name: str, said: str) -> None:
+        lines = dict.fromkeys([*self.printed.get(name, "").splitlines(), *said.splitlines()])
+        self.printed[name] = "\n".join(lines)[:MOST_SAID]
 
 
 def _usable(result: PassResult | ForeignFailure, reasons: list[str | None]) -> PassResult | None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-from salsanity.records import UnitKey
-
-GROUP: Final = 8
-"""Images in a group; an image's partners for chance are the next ones of its group, cyclically."""
+from salsanity.records import GROUP, UnitKey
 
 
 def grouped(count: int, *, size: int = GROUP) -> list[range]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from torch import Tensor
@@ -30,16 +30,25 @@ class Instruments:
     baselines: Baselines
     spatial: SpatialLayer | None
     no_spatial_layer: str
-    tick: Callable[[int], None] | None = None
+    tick: Callable[[float], None] | None = None
     replay: Replay = "auto"
     memory_format: MemoryFormat = "contiguous"
     precision: Precision = "float32"
     partners: int = 3
+    worth: Mapping[str, float] = field(default_factory=dict)
+    """How many passes a map of an explainer that is not ours takes as long as, by the explainer's name, as it was tried."""
 
     def setting(self, stream: int, *, batch_size: int) -> Setting:
         """Return how passes run under a noise stream."""
         return Setting(
-            self.seed, stream, batch_size, self.baselines, self.tick, self.replay, self.precision
+            self.seed,
+            stream,
+            batch_size,
+            self.baselines,
+            self.tick,
+            self.replay,
+            self.precision,
+            self.worth,
         )
 
     def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:

@@ -35,12 +35,12 @@ from salsanity.records import CONTROLS, REFERENCE_STAGE, VIEWS, UnitKey, UnitRes
 from salsanity.similarity import Similarity, view
 from salsanity.units.compare import Prepared, Reference, Rows, chance, compare, prepare
 from salsanity.units.explain import (
+    Beside,
     Explained,
     StateMaps,
     Wanted,
     averaged,
     brought_back,
-    enlargements,
     explain,
     own_targets,
 )
@@ -89,7 +89,7 @@ class Worker:
         unit.run()
         notes = {
             "health": unit.health,
-            "enlarged": unit.enlarged,
+            **unit.beside.notes(),
             "seconds": time.perf_counter() - began,
             "batch_size": batch_size,
             "memory_format": self.tools.memory_format,
@@ -116,7 +116,7 @@ class Unit:
     rows: Rows
     pictures: Pictures
     health: list[dict[str, Any]] = field(default_factory=list)
-    enlarged: dict[str, list[int]] = field(default_factory=dict)
+    beside: Beside = field(default_factory=Beside)
     again: set[tuple[str, str, str]] = field(default_factory=set)
     """Cells whose ceiling was measured."""
 
@@ -165,6 +165,20 @@ class Unit:
         if self.key.draw == 0 and references:
             self._sure_ceilings(self._ceiling_of(pairs, references))
 
+    def sample(self) -> tuple[State, State]:
+        """Return a reference and a changed state of the unit, those that its last stage compares first."""
+        stage, ground, draw = self.key.stages[-1], self.worker.ground, self.key.draw
+        pair = next(p for p in self.check.pairs(draw) if p.stage == stage)
+        changed = self.check.changed(ground, self.chunk, draw, (stage,))
+        known = {s.name: s for s in (*self.check.references(ground, self.chunk), *changed)}
+        return known[pair.reference], known[pair.changed]
+
+    def explained(self, state: State) -> dict[str, Explained]:
+        """Explain one state; of several maps of inputs the first, since it is only tried."""
+        first = state.inputs[0] if isinstance(state.inputs, tuple) else state.inputs
+        ((_, maps),) = self._explained([replace(state, inputs=first)])
+        return maps.maps
+
     def _check_named(self, named: Collection[str], known: Collection[str]) -> None:
         """Raise where pairs name a state that is not there: its rows would be missing in silence."""
         lacking = sorted(set(named) - set(known))
@@ -209,10 +223,10 @@ class Unit:
             place = places[state.name]
             self._picture(shown, state, maps, place[0])
             reference = Reference.of(self._prepared(maps, None), maps.maps)
-            kept[place] = reference, shown, enlargements(maps.maps)
+            kept[place] = reference, shown, Beside().take(maps.maps)
         # Whichever unit explained them, so that units do not depend on each other.
-        for _, shown, enlarged in (kept[place] for place in places.values()):
-            self.enlarged.update(enlarged)
+        for _, shown, beside in (kept[place] for place in places.values()):
+            self.beside.add(beside)
             if self.key.draw == 0:
                 self.pictures.add(shown)
         return {name: kept[place][0] for name, place in places.items()}
@@ -259,7 +273,7 @@ class Unit:
         wanted = [Wanted(self._pose(s, x, before), self._asked(s)) for s in states]
         found = explain(tools.network, inputs, wanted, setting=setting)
         for state, maps in zip(states, found, strict=True):
-            self.enlarged.update(enlargements(maps.maps))
+            self.beside.take(maps.maps)
             back = None if mapped is None else mapped.back
             yield state, maps if back is None else brought_back(maps, back)
 

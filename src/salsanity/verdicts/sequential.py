@@ -19,7 +19,7 @@ from typing import Final, final
 
 import pandas as pd
 
-from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Outcome, Verdict
+from salsanity.records import CONTROLS, GROUP, REFERENCE_STAGE, CheckRecord, Outcome, Verdict
 from salsanity.verdicts.answers import Decision
 from salsanity.verdicts.futility import hopeless, lacks_maps, lost
 from salsanity.verdicts.gates import Gate
@@ -27,8 +27,6 @@ from salsanity.verdicts.headline import headline
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.judge import Writer, decisions_of, stages_of
 
-GROUP: Final = 8
-"""Images whose maps are each other's chance: rounds end with a group, so that chance stays."""
 FIRST_DRAWS: Final = 5
 """Draws of the first round: fewer have too few degrees of freedom to settle anything."""
 

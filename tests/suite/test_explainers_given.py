@@ -1,0 +1,232 @@
+"""Explainers of the user's: tried before the run, timed, heard to run the network, and never louder than the run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import salsanity
+from networks import chain
+from salsanity.cli import app
+from salsanity.errors import MethodError
+from salsanity.suite import judging
+
+FAST: dict[str, Any] = {
+    "similarities": ["spearman"],
+    "draws": 2,
+    "gallery": 0,
+    "batch_size": 8,
+    "memory_format": "contiguous",
+}
+X = torch.randn(8, 2, 12, 12, generator=torch.Generator().manual_seed(5))
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures have tests of their own."""
+    monkeypatch.setattr(judging, "draw_report", lambda *_: None)
+
+
+def run(out: Path, *methods: Any, **options: Any) -> salsanity.Result:
+    asked = {"rerun": True, **FAST, **options}
+    return salsanity.model_randomization_test(
+        chain().float(), X, methods=list(methods), out=out, **asked
+    )
+
+
+def grad(model: Any, x: Tensor, targets: Tensor) -> Tensor:
+    x.requires_grad_()
+    return torch.autograd.grad(model(x).gather(1, targets[:, None]).sum(), x)[0]
+
+
+def test_an_explainer_around_another_network_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    mine = chain().float()
+
+    def built_beforehand(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        assert isinstance(model, nn.Module)
+        return grad(mine, x, targets)
+
+    with pytest.raises(
+        MethodError, match=r"built_beforehand never ran the network .* around the `model`"
+    ):
+        run(tmp_path, "gradient", built_beforehand)
+    assert not list((tmp_path / "scores").glob("*"))
+
+
+def test_an_explainer_that_keeps_maps_by_image_is_refused(tmp_path: Path) -> None:
+    kept: dict[Any, Tensor] = {}
+
+    def keeping(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        place = tuple(x.flatten().tolist())
+        if place not in kept:
+            kept[place] = grad(model, x, targets)
+        return kept[place]
+
+    with pytest.raises(MethodError, match="keep no maps from one call to the next"):
+        run(tmp_path, keeping)
+
+
+def test_an_explainer_that_reads_the_weights_itself_is_taken(tmp_path: Path) -> None:
+    """As tutorials of layer-wise relevance propagation do: `layer.forward(x)`, weights by hand."""
+
+    def by_hand(model: nn.Sequential, x: Tensor, targets: Tensor) -> Tensor:
+        x.requires_grad_()
+        h = x
+        for layer in model:
+            h = layer.forward(h)
+        (found,) = torch.autograd.grad(h.gather(1, targets[:, None]).sum(), x)
+        return found
+
+    result = run(tmp_path, "gradient", by_hand)
+    scores = result.scores[result.scores["stage"] != "self"].set_index("method")["value"]
+    assert (scores["by_hand"].to_numpy() == scores["gradient"].to_numpy()).all()
+    assert result.outcome("by_hand") == result.outcome("gradient")
+    assert result.gates["unheard"] == []
+
+
+def test_noise_that_never_looks_at_the_network_is_no_method_that_passes(tmp_path: Path) -> None:
+    def entropy(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        generator = torch.Generator()
+        generator.seed()
+        return torch.randn(x.shape, generator=generator)
+
+    with pytest.raises(MethodError, match="entropy never ran the network"):
+        run(tmp_path, entropy)
+
+
+def test_one_that_stops_looking_later_gets_no_verdict_and_spoils_no_other(tmp_path: Path) -> None:
+    mine, calls = chain().float(), []
+
+    def tiring(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        calls.append(len(x))
+        return grad(model if len(calls) <= 4 else mine, x, targets)
+
+    result = run(tmp_path, "gradient", tiring)
+    reason = result.headlines.set_index("method")["reason"]["tiring"]
+    assert result.outcome("tiring") == "INCONCLUSIVE"
+    assert "tiring never ran the network that it was given" in reason
+    assert result.gates["unheard"] == ["tiring"]
+    assert not any("tiring" in why for why in result.gates["reasons"])
+    alone = run(tmp_path / "alone", "gradient")
+    assert result.outcome("gradient") == alone.outcome("gradient")
+
+
+def raising(*, when: Callable[[nn.Module, Tensor], bool]) -> Any:
+    def broken(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        if when(model, x):
+            raise ModuleNotFoundError("No module named 'no_such_library'")
+        return grad(model, x, targets)
+
+    return broken
+
+
+def is_trained(model: Any) -> bool:
+    return torch.equal(model[0].weight, chain().float()[0].weight)
+
+
+@pytest.mark.parametrize(
+    ("when", "where"),
+    [
+        (lambda model, x: True, "the trained network for 4 image"),
+        (lambda model, x: not is_trained(model), "changed networks for 4 image"),
+    ],
+)
+def test_one_that_raises_everywhere_is_refused_with_its_own_error(
+    when: Any, where: str, tmp_path: Path
+) -> None:
+    own = f"none of {where}.*broken raised ModuleNotFoundError: No module named 'no_such_library'"
+    with pytest.raises(MethodError, match=own):
+        run(tmp_path, "gradient", raising(when=when))
+
+
+def test_a_few_failing_images_stay_what_they_are(tmp_path: Path) -> None:
+    bad = X[[0, 1, 5]].sum((1, 2, 3))
+    broken = raising(when=lambda model, x: bool(torch.isin(x.sum((1, 2, 3)), bad).any()))
+    result = run(tmp_path, broken)
+    own = result.scores[result.scores["method"] == "broken"]
+    lost = own[own["reason"].fillna("").str.contains("broken raised")]
+    assert lost["image"].nunique() == 3
+    assert own[own["stage"] != "self"].groupby("image")["value"].any().sum() == 5
+
+
+def test_the_command_line_says_it_and_forgets_it_once_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "1000")
+    (tmp_path / "nets.py").write_text(
+        "import torch\nfrom torch import nn\n\n\ndef build():\n    with torch.random.fork_rng():\n        torch.manual_seed(1)\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Linear(8, 3))\n\n\ndef data():\n"
+        "    return torch.rand(6, 1, 6, 6, generator=torch.Generator().manual_seed(0))\n"
+    )
+    good = (
+        "import torch\n\n\ndef mine(model, x, t):\n    x.requires_grad_()\n"
+        "    return torch.autograd.grad(model(x).gather(1, t[:, None]).sum(), x)[0]\n"
+    )
+    asked = ["check", "--model", "nets.py:build", "--data", "nets.py:data", "--out", "run"]
+    asked += ["--method", "mine.py:mine", "--similarity", "spearman", "--draws", "2"]
+    asked += ["--gallery", "0", "--batch-size", "4", "--junit", "j.xml"]
+    (tmp_path / "mine.py").write_text("def mine(model, x, t):\n    import no_such_library\n")
+    assert app.run(asked) == 2
+    assert "No module named 'no_such_library'" in capfd.readouterr().err
+    assert not (tmp_path / "j.xml").exists()
+    (tmp_path / "mine.py").write_text(good)
+    assert app.run(asked) != 2
+    assert salsanity.Result(tmp_path / "run").scores["value"].notna().all()
+    assert "no_such_library" not in capfd.readouterr().err
+
+
+@dataclass(frozen=True)
+class Raising:
+    """A method of passes, as plug-ins bring them, with a fault in it."""
+
+    late: bool
+    name: str = "raising"
+    stochastic: bool = False
+
+    def steps(self, inputs: Any) -> Any:
+        from salsanity.passes.request import Pass
+
+        if self.late:
+            yield (Pass(),)
+        raise KeyError("layer4")
+
+
+@pytest.mark.parametrize("late", [True, False])
+def test_a_method_of_passes_that_raises_is_refused_too(late: bool, tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match="raising raised KeyError: 'layer4'; mend it"):
+        run(tmp_path, Raising(late))
+
+
+def test_what_explainers_print_is_kept_from_the_terminal_and_found_in_the_log(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def loud(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        sys.stdout.write("100%|#####| explaining\n")
+        return grad(model, x, targets)
+
+    result = run(tmp_path, loud)
+    out, err = capfd.readouterr()
+    assert "explaining" not in out + err
+    assert any("loud prints or warns (1 line(s)" in note for note in result.notes)
+    assert (tmp_path / "errors.log").read_text().count("explaining") == 1
+
+
+def functional(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    """Reads the weights, and runs nothing that could be heard."""
+    weight = model[0].weight  # type: ignore[index]
+    return F.conv2d(x, weight, padding=1).abs().sum(1, keepdim=True)
+
+
+def test_weights_that_are_read_are_enough(tmp_path: Path) -> None:
+    result = run(tmp_path, functional)
+    assert result.headlines["outcome"].iloc[0] in ("PASS", "INCONCLUSIVE", "FAIL")
+    assert result.gates["unheard"] == []
