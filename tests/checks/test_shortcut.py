@@ -265,7 +265,7 @@ def test_a_method_that_lights_the_mark_up_in_both_networks_shows_nothing() -> No
 
 def test_the_reason_says_what_was_measured_and_of_what_it_speaks() -> None:
     reason = judged(hand_built(), [Gradient()]).verdicts(["gradient"])["gradient"].reason
-    assert "shows 1.00 of the cue that the network goes by" in reason
+    assert "shows 1.00 of the cue where the network goes by the mark" in reason
     assert "1.00 of the map lies on it, 0.00 where it means nothing" in reason
     assert reason.endswith("this speaks of these networks and this mark only")
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import salsanity
 from salsanity.cli.app import run as command
 from salsanity.errors import DataError, SpecError, TrainingError, UsageError
-from salsanity.report import read_run
+from salsanity.report import figure, read_run, write_report
 from salsanity.suite import judging
 from salsanity.training.settings import TrainingSettings
 
@@ -201,3 +201,19 @@ def test_a_folder_needs_images_to_test_on(
     (tmp_path / "train").mkdir()
     assert command(["shortcut", "--model", "reference:cnn", "--data", str(tmp_path)]) == 2
     assert "the folders train and test" in " ".join(capfd.readouterr().err.split())
+
+
+def test_the_page_speaks_of_the_cue(first: salsanity.Result) -> None:
+    run_read = read_run(first.folder)
+    (part,) = run_read.parts
+    assert part.judged_views == ("absolute",)
+    (legend,) = (box.get_texts() for box in figure(run_read, "bars").legends)
+    assert {t.get_text() for t in legend} == {
+        "the mark followed, and the mark ignored",
+        "where it means nothing",
+    }
+    path = write_report(run_read)
+    page = path.read_text("utf-8")
+    assert "look alike whether the network follows the cue or not is caught" in page
+    assert "on true test labels" not in page, "which is said of networks on permuted labels"
+    assert "How much of the map lies on the cue" in page

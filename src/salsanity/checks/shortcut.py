@@ -149,7 +149,9 @@ class CuePairs:
     @property
     def lines(self) -> tuple[Line, ...]:
         """The map must show the mark where the network follows it."""
-        return (Line("cue", STAGE, self.threshold, "that the network goes by", must="stay"),)
+        return (
+            Line("cue", STAGE, self.threshold, "where the network goes by the mark", must="stay"),
+        )
 
     @property
     def measures(self) -> tuple[Any, ...]:

@@ -110,6 +110,12 @@ class Part:
         return tuple(self.spec["views"])
 
     @property
+    def judged_views(self) -> tuple[str, ...]:
+        """Those of the views in which the check measures anything."""
+        found = set(self.scores["view"])
+        return tuple(view for view in self.views if view in found) or self.views
+
+    @property
     def similarities(self) -> tuple[str, ...]:
         """The similarities compared, or the statistics taken."""
         return self.record.measures

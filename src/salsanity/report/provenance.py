@@ -62,7 +62,7 @@ def _lines(part: Part) -> str:
 
 
 def networks(part: Part) -> list[dict[str, str]]:
-    """Return the networks that were trained for the run, with their accuracies."""
+    """Return the networks that were trained on true or permuted labels for the run, with their accuracies."""
     return [
         {
             "name": f"{network['kind']} labels",
@@ -70,6 +70,7 @@ def networks(part: Part) -> list[dict[str, str]]:
             "test": _percent(network.get("test_accuracy")),
         }
         for network in part.spec.get("networks") or []
+        if "test_accuracy" in network
     ]
 
 

@@ -82,6 +82,7 @@ def looks(part: Part) -> str:
     if first is None or not part.record.words.caught:
         return ""
     how = "keep their look" if first.must == "change" else "change their look"
+    how = measured(part.record).caught or how
     return f"A row whose maps {how} is caught: {printable(part.record.words.caught)}."
 
 

@@ -113,13 +113,18 @@ TERMS: Final = {
 class Measured:
     """What the number of a verdict is: what it is called, what it says, what the ends 0 and 1 of its scale mean.
 
-    `is_judged`: whether a line decides on it, or it is a measurement alone.
+    `is_judged`: whether a line decides on it, or it is a measurement alone. `bars`, `bars_say`: the heading over bars, and what
+    they are. `beside`: what the mark beside a bar is. `caught`: what maps look like that are caught; empty: it is the line's.
     """
 
     name: str
     says: str
     ends: tuple[str, str]
     is_judged: bool = True
+    bars: str = "Similarity by stage"
+    bars_say: str = "How alike the maps that are compared at each stage are"
+    beside: str = "chance"
+    caught: str = ""
 
 
 RETAINED: Final = Measured(
@@ -133,11 +138,17 @@ MEASURED: Final = {
         "the change of a statistic of the map, as a share of its value on the reference map; a measurement without a verdict",
         ("none", "doubled"),
         is_judged=False,
+        bars="The statistic by stage",
+        bars_say="The statistic of the changed maps",
     ),
     "cue": Measured(
         "Shown",
         "how much more of the map lies on the cue where the network follows it, as a share of what could; 0 = nothing, 1 = all",
         ("nothing", "all"),
+        bars="How much of the map lies on the cue",
+        bars_say="How much of the map lies on the cue where the network follows it",
+        beside="where it means nothing",
+        caught="look alike whether the network follows the cue or not",
     ),
 }
 """By what a check tests; every other test measures the share of similarity that is kept."""

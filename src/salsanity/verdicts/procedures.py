@@ -5,7 +5,8 @@ Rows of each, beside those of docs/reference.md:
 - `retained`: similarities, set between chance and the ceiling, or another stage's agreement (`Line.against`).
 - `exchange`: see `salsanity.verdicts.exchange`.
 - `statistic`: `similarity` is the statistic's name, `value` the statistic of the changed map (rows of a line's stage) or of the
-  reference map (stage `self`), `chance` NaN. Measured is (changed - reference) / reference over (image, draw); never a verdict.
+  reference map (stage `self`); `chance` is not looked at. Measured is (changed - reference) / reference over (image, draw); never
+  a verdict.
 - `cue`: `value` is the statistic q of the map of the network that follows the cue, `chance` that of the plain network of the
   same pair (`draw`: the pair) and image. Measured is D = sum(q - q_plain) / sum(1 - q_plain); lines have must="stay": PASS
   above, FAIL below.

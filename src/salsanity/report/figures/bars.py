@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from salsanity.errors import UsageError
 from salsanity.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, styled
 from salsanity.report.folder import Part
-from salsanity.report.terms import printable, similarity_name, stage_words
+from salsanity.report.terms import measured, printable, similarity_name, stage_words
 
 COLOURS: Final = (BLUE, ORANGE, GREY, MUTED)
 """Colours of the stages; more stages share them in turn."""
@@ -29,12 +29,13 @@ def bars_figure(part: Part, *, similarity: str | None = None) -> Figure:
     table = table[table["similarity"] == similarity]
     methods = [m for m in (*part.methods, *part.controls) if (table["method"] == m).any()]
     with styled():
-        width, height = 0.5 * len(methods) + 1.2, 1.9 * len(part.views) + 1.3
+        views = part.judged_views
+        width, height = 0.5 * len(methods) + 1.2, 1.9 * len(views) + 1.3
         figure = Figure(figsize=(width, height))
-        panels = figure.subplots(len(part.views), 1, sharex=True, sharey=True, squeeze=False)
+        panels = figure.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False)
         places = {"left": 0.75 / width, "right": 1 - 0.1 / width, "hspace": 0.12}
         figure.subplots_adjust(**places, bottom=0.95 / height, top=1 - 0.4 / height)
-        for axes, view in zip(panels[:, 0], part.views, strict=True):
+        for axes, view in zip(panels[:, 0], views, strict=True):
             _bars(axes, part, table[table["view"] == view], methods)
             axes.set_ylabel(f"{similarity_name(similarity)}, {view}")
         names = [part.names.get(m, m) for m in methods]
@@ -63,8 +64,8 @@ def _bars(axes: Axes, part: Part, table: pd.DataFrame, methods: list[str]) -> No
         )
     decisive = part.record.lines[0].stage if part.record.lines else stages[-1]
     chance = table[table["stage"] == decisive].set_index("method").reindex(methods)["C"]
-    ends = places - 0.4, places + 0.4
-    axes.hlines(chance, *ends, color=INK, linewidth=1.2, linestyle=":", label="chance")
+    ends, beside = (places - 0.4, places + 0.4), measured(part.record).beside
+    axes.hlines(chance, *ends, color=INK, linewidth=1.2, linestyle=":", label=beside)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
