@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 
 import salsanity
-from salsanity.checks.label_networks import Training, labelled, trained
+from salsanity.checks.label_networks import Training, trained
 from salsanity.data.sources import open_data
 from salsanity.models.reference import cnn, mlp
 from salsanity.suite.terminal import TerminalNarrator, terminal
+from salsanity.training.evaluate import labelled
 from salsanity.training.settings import TrainingSettings
 
 METHODS = (

@@ -26,6 +26,7 @@ def test_all_is_what_it_was() -> None:
         "data_randomization_test",
         "model_randomization_test",
         "run",
+        "shortcut_test",
     ]
 
 

@@ -115,9 +115,8 @@ def our_run(
     folder: Path, count: int, methods: tuple[str, ...], names: tuple[str, ...]
 ) -> Callable[[], object]:
     """Return the same by salsanity: from the model to the report, without the imports, as for Quantus."""
-    import salsanity.suite.run
-
     import salsanity.report.figures
+    import salsanity.suite.running
 
     model, x = resnet18(folder), images(count)
 

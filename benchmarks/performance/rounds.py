@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from subject import Row
 
-from salsanity.store.directory import DirectoryStore, all_scores
-from salsanity.suite.judging import rules_of
+from salsanity.report import read_run
 from salsanity.verdicts.sequential import judge_until_decided, plan_looks, settled_at
 
 NEEDS = {
@@ -40,21 +38,15 @@ def passes_at(methods: list[str], document: dict[str, Any]) -> int:
 
 def rounds(folder: Path) -> Row:
     """Replay the rounds on the scores of `folder` and compare headlines and passes."""
-    store = DirectoryStore(folder)
-    document = json.loads((folder / "spec.json").read_text())
-    scores = all_scores(store.records_of(document))
-    ids, methods = [image["id"] for image in document["images"]], document["methods"]
-    looks = plan_looks(len(ids), document["draws"])
-    shared = {"images": ids, "looks": looks, "rules": rules_of(document)}
-    controls = document["controls"]
-    settled = settled_at(scores, methods=methods, controls=controls, **shared)
-    verdicts = judge_until_decided(scores, methods=methods, controls=controls, **shared)
+    part = read_run(folder).parts[0]
+    document, record, methods = dict(part.spec), part.record, list(part.methods)
+    ids = [image["id"] for image in document["images"]]
+    looks = plan_looks(len(ids), record.draws)
+    shared = {"images": ids, "looks": looks, "methods": methods, "controls": list(part.controls)}
+    settled = settled_at(part.scores, record, **shared)
+    verdicts = judge_until_decided(part.scores, record, **shared)
     ours = {v.method: str(v.outcome) for v in verdicts if v.view is None}
-    whole = {
-        v["method"]: v["outcome"]
-        for v in json.loads((folder / "verdicts.json").read_text())
-        if v["view"] is None
-    }
+    whole = {v.method: str(v.outcome) for v in part.verdicts if v.view is None}
     other = [f"{m}: {ours[m]}, whole run {whole[m]}" for m in methods if ours[m] != whole[m]]
     used, before = 0, 0
     for number, look in enumerate(looks):
@@ -65,6 +57,6 @@ def rounds(folder: Path) -> Row:
     left = ", ".join(f"{m} at look {settled[m] + 1}" for m in methods if m in settled)
     note = f"settled: {left or 'none'}; {'; '.join(other) or 'same headlines'}"
     return Row(
-        f"--until-decided on the scores of a recorded run ({document['model']['name']}, {len(ids)} x {document['draws']})",
+        f"--until-decided on the scores of a recorded run ({document['model']['name']}, {len(ids)} x {record.draws})",
         f"{share:.2f} of the passes", "", "", share, "at most 0.33, same headlines", share <= 1 / 3 and not other, note,
     )  # fmt: skip

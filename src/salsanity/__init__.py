@@ -22,7 +22,12 @@ if TYPE_CHECKING:
         UsageError,
     )
     from salsanity.records import Outcome
-    from salsanity.suite import data_randomization_test, model_randomization_test, run
+    from salsanity.suite import (
+        data_randomization_test,
+        model_randomization_test,
+        run,
+        shortcut_test,
+    )
     from salsanity.suite.result import Result
     from salsanity.units.spec import RunSpec
 
@@ -45,6 +50,7 @@ _HOMES = {
     "data_randomization_test": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
     "run": "salsanity.suite",
+    "shortcut_test": "salsanity.suite",
 }
 
 __all__ = [
@@ -65,6 +71,7 @@ __all__ = [
     "data_randomization_test",
     "model_randomization_test",
     "run",
+    "shortcut_test",
 ]
 
 

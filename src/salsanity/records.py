@@ -75,7 +75,8 @@ class UnitKey:
 class UnitResult:
     """What computing a unit gave: columns of scores (fields of `Score`), notes on how it went, and pictures.
 
-    `pictures`: image id -> `maps/<method>/<state>` -> array (2, h, w) that keeps both views.
+    `pictures`: image id -> `maps/<check>/<method>/<state>` -> array (2, h, w) that keeps both views, and `photo/<check>` -> what
+    a check gave to methods in place of the photograph (C, H, W), in [0, 1].
     """
 
     key: UnitKey

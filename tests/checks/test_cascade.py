@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from salsanity.checks import cascade
-from salsanity.checks.cascade import SELF, Cascade
+from salsanity.checks.cascade import PICTURED, SELF, Cascade, pictured
 from salsanity.checks.frame import CHANGED_STREAM, REFERENCE_STREAM, TRAINED, Chunk, Ground, Settled
 from salsanity.checks.named import settled
 from salsanity.data.examples import image_id
 from salsanity.errors import ModelError, SpecError
+from salsanity.models.blocks import Block
 from salsanity.models.network import Network, prepare
 from salsanity.models.slots import Weights
 from salsanity.randomizers.draw import ModuleInit
+from salsanity.randomizers.stages import Order, full_of, half_of, stages_of
 from salsanity.records import Outcome
 from salsanity.seeds import seed_for
 from salsanity.units.job import ground_of
@@ -253,3 +255,22 @@ def test_what_makes_no_cascade_is_refused(
 ) -> None:
     with pytest.raises(error, match=words):
         laid(ground(), **options)
+
+
+@pytest.mark.parametrize("blocks", range(1, 24))
+@pytest.mark.parametrize("order", ["top_down", "independent"])
+def test_figures_show_a_few_stages_from_end_to_end_with_those_that_decide(
+    blocks: int, order: Order
+) -> None:
+    made = [Block(f"b{i}", (f"b{i}",)) for i in range(blocks)]
+    course = stages_of(made, order)
+    half = half_of(course) if order == "top_down" else None
+    decisive = [stage.name for stage in (half, full_of(course)) if stage is not None]
+    shown = pictured(course, decisive)
+    names = [stage.name for stage in course]
+    assert set(decisive) <= set(shown)
+    assert len(shown) <= PICTURED
+    assert list(shown) == [name for name in names if name in shown]
+    assert shown[0] == names[0]
+    gaps = [b - a for a, b in pairwise(map(names.index, shown))]
+    assert max(gaps, default=0) <= -(-len(names) // (PICTURED - 2))

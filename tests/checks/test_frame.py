@@ -252,6 +252,28 @@ def test_what_is_no_check_is_refused(
         checks_named(names, options)
 
 
+def lined(*lines: Line, stages: tuple[str, ...] = ()) -> Any:
+    kind = type("Lined", (Moved,), {"lines": lines})
+    return kind(stages=stages)
+
+
+@pytest.mark.parametrize(
+    ("check", "words"),
+    [
+        (lined(), "at least one line"),
+        (lined(*Moved.lines, *Moved.lines), "different names"),
+        (lined(*Moved.lines, stages=("another",)), r"at its stages \(another\), got moved"),
+        (lined(replace(Moved.lines[0], against="nowhere")), "got moved, nowhere"),
+        (lined(replace(Moved.lines[0], stage="self")), "of the ceiling"),
+    ],
+)
+def test_what_cannot_be_judged_is_refused_before_anything_is_computed(
+    check: Any, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        settled(check, ground())
+
+
 # States are explained as they say.
 
 SHIFT = 3.5

@@ -71,7 +71,7 @@ def test_help_has_every_option_of_runs_and_checks_with_its_facts(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     text = shown("check", capfd)
-    kinds = [kind for name, kind in BUILT_IN.items() if name != "labels"]
+    kinds = [kind for name, kind in BUILT_IN.items() if name not in ("labels", "shortcut")]
     for kind in (RunSpec, Wishes, *kinds):
         for known in described(kind):
             assert (flag(known) in text) == known.facts.on_command_line
@@ -85,6 +85,16 @@ def test_labels_shows_no_option_that_it_does_not_have(
 ) -> None:
     text = shown("labels", capfd)
     for absent in ("--draws", "--until-decided", "--target", "--init ", "--class-choice"):
+        assert absent not in text
+
+
+def test_shortcut_shows_its_own_options_and_those_of_every_run_that_it_has(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    text = shown("shortcut", capfd)
+    for name in ("--mark", "--d-shortcut", "--networks", "--train-images", "--epochs", "--seed"):
+        assert f"{name} " in text
+    for absent in ("--draws", "--until-decided", "--target", "--threshold", "--true", "--preset"):
         assert absent not in text
 
 

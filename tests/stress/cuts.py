@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 from attempts import command, fresh_folder
@@ -75,10 +74,11 @@ def readers(folder: Path) -> dict[Path, Callable[[Path], bool]]:
 
 
 def _is_other_network(identity: str, path: Path) -> bool:
-    from salsanity.checks.label_networks import _read
+    from salsanity.training.kept import read_facts
+    from salsanity.training.settings import TrainingSettings
 
-    endless = SimpleNamespace(would_end_at=lambda *_: True)
-    return _read(path, identity, endless) is None  # type: ignore[arg-type]
+    endless = TrainingSettings(epochs=1_000_000, stop_at=1e-9, wanted=None)
+    return read_facts(path, identity, endless) is None
 
 
 def identity_of(path: Path) -> str:

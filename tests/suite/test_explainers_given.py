@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,9 @@ from torch import Tensor, nn
 
 import salsanity
 from networks import chain
-from salsanity.checks.cascade import Cascade
 from salsanity.cli import app
-from salsanity.data.tensors import TensorSource
 from salsanity.errors import MethodError
 from salsanity.suite import judging
-from salsanity.suite.running import Request, run_checks
-from salsanity.suite.subject import Subject
-from salsanity.units.spec import RunSpec
 
 FAST: dict[str, Any] = {
     "similarities": ["spearman"],
@@ -224,58 +218,6 @@ def test_what_explainers_print_is_kept_from_the_terminal_and_found_in_the_log(
     assert "explaining" not in out + err
     assert any("loud prints or warns (1 line(s)" in note for note in result.notes)
     assert (tmp_path / "errors.log").read_text().count("explaining") == 1
-
-
-@dataclass
-class Listening:
-    """Hears what a run says, and how far the bar is whenever it moves."""
-
-    said: list[str] = field(default_factory=list)
-    total: float = 0.0
-    moves: list[float] = field(default_factory=list)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
-
-    warn = say
-
-    def begin(self, what: str, total: float) -> None:
-        self.total = total
-
-    def advance(self, amount: float) -> None:
-        self.moves.append(amount)
-
-    def note(self, text: str) -> None: ...
-
-    def end(self) -> None: ...
-
-
-def test_the_cost_and_the_bar_count_explainers_of_the_user_s(tmp_path: Path) -> None:
-    def slow(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
-        time.sleep(0.05 * len(x))
-        return grad(model, x, targets)
-
-    spec = RunSpec(**{k: v for k, v in FAST.items() if k != "similarities"}, rerun=True)
-    narrator = Listening()
-    request = Request(
-        (Cascade(),),
-        Subject(chain().float(), "chain"),
-        TensorSource(X),
-        spec,
-        methods=[slow],
-        similarities=["spearman"],
-        out=tmp_path,
-    )
-    run_checks(request, narrator=narrator)
-    told = next(text for text in narrator.said if "passes" in text)
-    # 8 images, the trained network twice and two states of each of two draws: 48 maps of 50 ms and more.
-    each = float(told.split("(slow ")[1].split(" s a map")[0])
-    seconds = float(told.split("libraries for about ")[1].split(" s")[0])
-    assert each >= 0.05
-    assert seconds == pytest.approx(48 * each, abs=0.6 + 48 * 0.005)
-    assert narrator.total > 0
-    assert sum(narrator.moves) == pytest.approx(narrator.total, rel=0.02)
-    assert max(narrator.moves) < narrator.total / 2, "it moves within a unit"
 
 
 def functional(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:

@@ -17,9 +17,12 @@ from twins import every_test_has_a_twin, fails
 
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import STAGE, ClassChange
+from salsanity.checks.cue_networks import KINDS, CueNetwork
 from salsanity.checks.frame import Chunk, Completed, Ground, InputMap, Pair, Settled, State
 from salsanity.checks.labels import LabelTest
+from salsanity.checks.mark import Mark
 from salsanity.checks.named import BUILT_IN
+from salsanity.checks.shortcut import Shortcut
 from salsanity.methods import Method
 from salsanity.records import Line, Outcome, Words
 from salsanity.testing import CheckContract
@@ -42,12 +45,23 @@ def labels() -> LabelTest:
     return LabelTest(true=true, permuted=permuted)
 
 
+def shortcut() -> Shortcut:
+    mark = Mark(torch.ones(2, 3, 3), (*((0, 3 * k) for k in range(4)), (9, 9)))
+    networks = tuple(
+        CueNetwork(kind, i, another_network(5 + i), 0, 1.0, 1.0, 0.1)
+        for kind in KINDS
+        for i in (0, 1)
+    )
+    return Shortcut(known=(mark, networks))
+
+
 OURS: dict[str, Callable[[], Any]] = {
-    **{name: partial(str, name) for name in BUILT_IN if name != "labels"},
+    **{name: partial(str, name) for name in BUILT_IN if name not in ("labels", "shortcut")},
     "independent": lambda: Cascade(order="independent", stages="all", init="he"),
     "bottom up": lambda: Cascade(order="bottom_up", init="permute", batchnorm="reset"),
     "recalibrated": lambda: Cascade(init="matched", batchnorm="recalibrate"),
     "labels": labels,
+    "shortcut": shortcut,
     "one network on labels": lambda: replace(labels(), true=(another_network(1),)),
     "second class": lambda: "class(class_choice='second')",
     "least class": lambda: ClassChange("least"),
@@ -298,8 +312,8 @@ TWINS: dict[str, list[tuple[str, str]]] = {
         ("no plural", "one and many"), ("no name", "an empty one"), ("two names", "without"),
     ],
     "test_lines_name_stages": [
-        ("no lines", "at least one line"), ("a line twice", "different names"), ("nowhere", "names 'nowhere'"),
-        ("against nowhere", "names 'nowhere'"), ("a sentence", "a name like"), ("no line words", "no words"),
+        ("no lines", "at least one line"), ("a line twice", "different names"), ("nowhere", "got nowhere"),
+        ("against nowhere", "class, nowhere"), ("a sentence", "a name like"), ("no line words", "no words"),
         ("nan", "finite"), ("may change", "change or stay"), ("unasked", "every draw"),
     ],
     "test_stages_are_numbered": [

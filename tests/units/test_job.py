@@ -348,6 +348,19 @@ def test_opening_leaves_the_user_s_network_alone() -> None:
     assert traces.modes_changed() is None
 
 
+def threads_after_opening(job: Job) -> int:
+    job.open()
+    return torch.get_num_threads()
+
+
+def test_another_process_rounds_as_this_one_does() -> None:
+    """Sums are split among threads, so that as many must share them."""
+    usual = torch.get_num_threads()
+    assert elsewhere(threads_after_opening, replace(small_job(), threads=usual + 2)) == usual + 2
+    small_job().open()
+    assert torch.get_num_threads() == usual
+
+
 def test_one_unit_at_a_time() -> None:
     job = small_job()
     opened = job.open()

@@ -43,6 +43,10 @@ KEEP_BYTES: Final = 2 << 30
 """Draws are kept up to so many bytes, since each serves every chunk of images."""
 
 IMAGES_FOR_COLLAPSE: Final = 16
+PICTURED: Final = 6
+"""Stages of one draw that figures show, where only the decisive ones are run otherwise: all of a deep network would cost a
+short run more than its verdicts do."""
+
 LEAST_LAYERS: Final = 3
 """A network of so many layers with a weight matrix has a top half."""
 
@@ -107,7 +111,7 @@ class Cascade:
     name: ClassVar[str] = "cascade"
     needs: ClassVar[str] = "a trained network and images"
     costs: ClassVar[str] = (
-        "two states of the network per image and draw (half and full); every stage for images in the figures"
+        "two states of the network per image and draw (half and full); in one draw six for images in the figures"
     )
     words: ClassVar[Words] = Words(
         title="Model parameter randomisation test",
@@ -191,10 +195,11 @@ class RandomisedWeights:
         )
 
     def asked_stages(self, draw: int, *, is_shown: bool) -> tuple[str, ...]:
-        """Return the decisive stages, or all: the figures show the whole cascade of one draw."""
-        if self.asked.stages == "all" or (draw == 0 and is_shown):
+        """Return the decisive stages, or all; the figures show some of the others in one draw."""
+        decisive = tuple(s.name for s in (self.half, full_of(self.course)) if s is not None)
+        if self.asked.stages == "all":
             return tuple(stage.name for stage in self.course)
-        return tuple(s.name for s in (self.half, full_of(self.course)) if s is not None)
+        return pictured(self.course, decisive) if draw == 0 and is_shown else decisive
 
     def references(self, ground: Ground, chunk: Chunk) -> Sequence[State]:
         """Return the trained network."""
@@ -255,6 +260,18 @@ class RandomisedWeights:
                 kept.pop(next(iter(kept)))
             kept[draw] = fresh
         return kept[draw]
+
+
+def pictured(course: Sequence[Stage], decisive: Sequence[str]) -> tuple[str, ...]:
+    """Choose the stages that figures show: the decisive ones, and others evenly over the course."""
+    last, points = len(course) - 1, PICTURED - len(decisive[:-1])
+    spread = range(last + 1) if last < PICTURED else _evenly(last, points)
+    kept = {course[i].name for i in spread} | set(decisive)
+    return tuple(stage.name for stage in course if stage.name in kept)
+
+
+def _evenly(last: int, points: int) -> set[int]:
+    return {round(i * last / (points - 1)) for i in range(points)}
 
 
 def _settled(laid: RandomisedWeights, init: Initialiser, ground: Ground) -> Settled:

@@ -101,7 +101,9 @@ class Measured:
     def pairs(self, draw: int) -> Sequence[Pair]:
         """Set the randomised network's maps beside the trained one's."""
         return [
-            replace(pair, index=1) for pair in self.cascade.pairs(draw) if pair.stage == self._full
+            replace(pair, index=1, has_chance=False)
+            for pair in self.cascade.pairs(draw)
+            if pair.stage == self._full
         ]
 
     def method(self, method: Method) -> Method:

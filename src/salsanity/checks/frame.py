@@ -23,7 +23,7 @@ from salsanity.models.slots import Weights
 from salsanity.narrator import Narrator
 from salsanity.options import as_identified, identity_of
 from salsanity.records import REFERENCE_STAGE, VIEWS, CheckRecord, Line, Outcome, Words
-from salsanity.similarity import Similarity
+from salsanity.similarity import Similarity, Statistic
 
 REFERENCE_STREAM: Final = 0
 CHANGED_STREAM: Final = 1
@@ -45,6 +45,8 @@ class InputMap:
     there: Callable[[Tensor], Tensor]
     before: Callable[[Tensor], Tensor] | None = None
     back: Callable[[Tensor], Tensor] | None = None
+    is_shown: bool = False
+    """Whether the check's figures show what methods are given in place of the photograph."""
 
 
 @final
@@ -74,7 +76,8 @@ class State:
 class Pair:
     """Two states, by name, whose maps are compared at `stage`; `draw` is the column of the table.
 
-    `has_chance`: whether what chance gives is measured too.
+    `has_chance`: whether what chance gives is measured too; of statistics, whether that of the reference stands beside that
+    of the changed map.
     """
 
     stage: str
@@ -117,6 +120,18 @@ class Ground:
     similarities: tuple[Similarity[Any], ...] = ()
 
 
+@runtime_checkable
+class PlacedStatistic(Protocol):
+    """A statistic that looks at another place in each image's map: what a check may have among its `measures`."""
+
+    @property
+    def name(self) -> str:
+        """The name in specs and, in the column `similarity`, in scores."""
+
+    def placed(self, chunk: Chunk) -> Statistic:
+        """Return the statistic for the images of a chunk."""
+
+
 class Check(Protocol):
     """What is compared, on a given network; see `SimpleCheck` for how little a check of yours has to say."""
 
@@ -146,7 +161,8 @@ class Check(Protocol):
 
     @property
     def measures(self) -> tuple[Any, ...]:
-        """Statistics, or similarities, that are measured in place of the run's similarities; none: those."""
+        """Statistics (`Statistic`, `PlacedStatistic`), or similarities, that are measured in place of the run's similarities;
+        none: those."""
 
     def asked_stages(self, draw: int, *, is_shown: bool) -> tuple[str, ...]:
         """Return the stages that a unit computes; `is_shown`: its images stand in the figures."""

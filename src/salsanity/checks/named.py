@@ -14,10 +14,12 @@ from salsanity.checks.labels import LabelTest
 from salsanity.checks.reparametrise import Reparametrisation
 from salsanity.checks.repeat import Repetition
 from salsanity.checks.shift import InputShift
+from salsanity.checks.shortcut import Shortcut
 from salsanity.checks.smooth_cascade import SmoothCascade
 from salsanity.errors import SpecError, UsageError
 from salsanity.options import from_mapping, options_of
 from salsanity.plugins import CHECKS, Plugin, plugin, plugin_names
+from salsanity.records import REFERENCE_STAGE
 from salsanity.symbols import load_symbol, parse_call
 
 BUILT_IN: Final[Mapping[str, Any]] = {
@@ -32,6 +34,7 @@ BUILT_IN: Final[Mapping[str, Any]] = {
         SmoothCascade,
         EntropyChange,
         Exchange,
+        Shortcut,
     )
 }
 """By name, in the order in which they are listed."""
@@ -124,14 +127,40 @@ def check_named(spec: Any, options: Mapping[str, Any] | None = None) -> Any:
 def settled(check: Any, ground: Ground) -> Settled:
     """Return the check on its network, completed by what a simple one leaves out.
 
-    Raises `UsageError` where the check is not defined for the network.
+    Raises `UsageError` where the check is not defined for the network, and where its lines and stages do not fit.
     """
-    if isinstance(check, OnNetwork):
-        return check.on(ground)
+    found = check.on(ground) if isinstance(check, OnNetwork) else _fitted(check, ground)
+    _check_lines(found.check)
+    return found
+
+
+def _fitted(check: Any, ground: Ground) -> Settled:
     fits = getattr(check, "fits", None)
     if fits is not None:
         fits(ground)
     return completed(check, ground)
+
+
+def _check_lines(check: Check) -> None:
+    """Refuse what would be found out only after everything was computed."""
+    stages = [str(stage["name"]) for stage in check.stages]
+    names = [line.name for line in check.lines]
+    wanted = [stage for line in check.lines for stage in (line.stage, line.against) if stage]
+    reason = ""
+    if not names:
+        reason = "expected at least one line, got none"
+    elif len(set(names)) < len(names):
+        reason = f"expected lines of different names, got {', '.join(names)}"
+    elif not set(wanted) <= set(stages):
+        reason = f"expected lines at its stages ({', '.join(stages)}), got {', '.join(dict.fromkeys(wanted))}"
+    elif REFERENCE_STAGE in stages:
+        reason = (
+            f"expected stages of other names than {REFERENCE_STAGE}, which is that of the ceiling"
+        )
+    if reason:
+        raise UsageError(
+            f"the check {check.name} cannot be judged: {reason}; test it with salsanity.testing.CheckContract"
+        )
 
 
 def _spread(names: Sequence[Any]) -> list[Any]:

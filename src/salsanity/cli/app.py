@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from salsanity import __version__
-from salsanity.cli import check, demo, labels, listing, report, train
+from salsanity.cli import check, demo, labels, listing, report, shortcut, train
 from salsanity.cli.parameters import Command, Sectioned
 from salsanity.errors import SalsanityError, StoreError, TrainingError, UsageError
 
@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, Command | Callable[..., int]]] = {
     "demo": demo.demo,
     "check": check.COMMAND,
     "labels": labels.COMMAND,
+    "shortcut": shortcut.COMMAND,
     "train": train.COMMAND,
     "report": report.report,
     "card": report.card,

@@ -50,9 +50,10 @@ def demo(
 def _trained(out: Path, narrator: TerminalNarrator) -> TrainedNetwork:
     import torch
 
-    from salsanity.checks.label_networks import Training, labelled, trained
+    from salsanity.checks.label_networks import Training, trained
     from salsanity.data.digits import digits_source
     from salsanity.models.reference import demo_network
+    from salsanity.training.evaluate import labelled
     from salsanity.training.settings import DEMO
 
     training = Training(

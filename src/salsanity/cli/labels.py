@@ -6,7 +6,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, final
 
-from salsanity.cli.opening import Builder, Parts, Shelf, builder_options
+from salsanity.cli.opening import (
+    Builder,
+    Parts,
+    Shelf,
+    builder_of,
+    builder_options,
+    check_parts,
+    open_part,
+)
 from salsanity.cli.parameters import Command, Given, Group
 from salsanity.cli.showing import check_junit, show
 from salsanity.cli.train import Lessons, settings_of
@@ -70,18 +78,16 @@ COMMAND = Command(labels, groups)
 
 
 def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
-    from salsanity.data.sources import oddities, open_data
-    from salsanity.models.load import load_model
+    from salsanity.data.sources import oddities
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
     from salsanity.suite.running import Request
-    from salsanity.suite.subject import Subject
 
     model, brought = given.of(Builder).model, given.of(Brought)
-    data, shelf = given.of(Parts).data, given.of(Shelf).data_dir
+    data, shelf = given.of(Parts).data, given.of(Shelf)
     if not brought.true:
-        _check_parts(data)
-    test = open_data(data, data_dir=shelf, split="test")
-    train = None if brought.true else open_data(data, data_dir=shelf, split="train")
+        check_parts(data, ", or bring networks with --true and --permuted")
+    test = open_part(data, shelf, "test")
+    train = None if brought.true else open_part(data, shelf, "train")
     true, permuted = (_networks(model, f, brought, test) for f in (brought.true, brought.permuted))
     (check,) = asked.checks
     check = replace(
@@ -90,10 +96,9 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
         permuted=tuple(loaded.model for loaded in permuted),
         training=settings_of(preset, given.of(Lessons)),
     )
-    options = builder_options(model, test, preset=preset)
     return Request(
         (check,),
-        Subject(None, model, load_model(model, options=options).make_model),
+        builder_of(model, test, preset=preset),
         test,
         asked.spec,
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
@@ -117,15 +122,3 @@ def _networks(
     return [
         load_model(model, weights=Path(f), weights_key=key, options=options) for f in listed(files)
     ]
-
-
-def _check_parts(data: str) -> None:
-    """Refuse a folder without images to train on and other ones to test on: accuracy on the same ones says nothing."""
-    from salsanity.errors import DataError
-
-    folder = Path(data).expanduser()
-    if folder.is_dir() and not all((folder / part).is_dir() for part in ("train", "test")):
-        raise DataError(
-            f"expected the folders train and test in {folder}, each with a subfolder per class; move some images of each "
-            "class to test, or bring networks with --true and --permuted"
-        )

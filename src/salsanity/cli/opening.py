@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from salsanity.cli.values import numbers
-from salsanity.errors import ModelError, UsageError
+from salsanity.errors import DataError, ModelError, UsageError
 from salsanity.options import checked, option
 
 if TYPE_CHECKING:
@@ -150,6 +150,35 @@ def open_pictures(
     bounds = {"max_pixels": pictures.max_pixels, "max_bytes": pictures.max_bytes}
     limits = Limits(**{name: bound for name, bound in bounds.items() if bound is not None})
     return open_images(pictures.images, preprocessing=fitting, limits=limits)
+
+
+def open_part(data: str, shelf: Shelf, split: str) -> ImageSource:
+    """Open the images to train or to test on."""
+    from salsanity.data.sources import open_data
+
+    return open_data(data, data_dir=shelf.data_dir, split=split)
+
+
+def builder_of(model: str, source: ImageSource, *, preset: str | None = None) -> Subject:
+    """Return the architecture that is to be trained, built to fit the images where it is the paper's."""
+    from salsanity.models.load import load_model
+    from salsanity.suite.subject import Subject
+
+    options = builder_options(model, source, preset=preset)
+    return Subject(None, model, load_model(model, options=options).make_model)
+
+
+def check_parts(data: str, otherwise: str = "") -> None:
+    """Refuse a folder without images to train on and other ones to test on: accuracy on the same ones says nothing.
+
+    `otherwise`: what else could be done.
+    """
+    folder = Path(data).expanduser()
+    if folder.is_dir() and not all((folder / part).is_dir() for part in ("train", "test")):
+        raise DataError(
+            f"expected the folders train and test in {folder}, each with a subfolder per class; move some images of each "
+            f"class to test{otherwise}"
+        )
 
 
 def preprocessing_of(options: Fitting, known: Mapping[str, Any] | None) -> Preprocessing | None:

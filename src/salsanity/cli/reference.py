@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from salsanity.checks.named import BUILT_IN
-from salsanity.cli import check, labels, train
+from salsanity.cli import check, labels, shortcut, train
 from salsanity.cli.parameters import Command, allowed, flag, usual
 from salsanity.cli.wishes import Choice, Wishes
 from salsanity.errors import UsageError
@@ -55,7 +55,12 @@ def tables() -> str:
         **{f"The check `{n}`: {kind.words.question}": (kind,) for n, kind in BUILT_IN.items()},
         "Checks, methods, similarities and results (command line and file)": (Choice, Wishes),
     }
-    alone = {"check": check.COMMAND, "labels": labels.COMMAND, "train": train.COMMAND}
+    alone = {
+        "check": check.COMMAND,
+        "labels": labels.COMMAND,
+        "shortcut": shortcut.COMMAND,
+        "train": train.COMMAND,
+    }
     parts = [_table(title, _options(kinds)) for title, kinds in shared.items()]
     parts += [_table(f"`salsanity {n}`, command line only", _own(c)) for n, c in alone.items()]
     return "\n".join(part for part in parts if part)

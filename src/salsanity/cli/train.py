@@ -98,11 +98,12 @@ COMMAND = Command(train, groups)
 
 
 def _training(given: Given, out: Path) -> Training:
-    from salsanity.checks.label_networks import Training, labelled
+    from salsanity.checks.label_networks import Training
     from salsanity.checks.labels import LabelTest
     from salsanity.data.sources import open_data
     from salsanity.models.load import load_model
     from salsanity.suite.subject import device_of
+    from salsanity.training.evaluate import labelled
     from salsanity.units.spec import RunSpec
 
     model, spec, preset = given.of(Builder).model, given.of(RunSpec), given.of(Preset).preset

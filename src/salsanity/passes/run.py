@@ -39,7 +39,7 @@ class Setting:
     stream: int
     batch_size: int
     draw_baseline: DrawBaseline
-    tick: Callable[[int], None] | None = None
+    tick: Callable[[float], None] | None = None
     """Told after each physical batch how many evaluations it made."""
     replay: Replay = "auto"
     precision: Precision = "float32"
@@ -242,5 +242,5 @@ def _run_foreign(
             stream=setting.stream,
         )
     if setting.tick is not None:
-        setting.tick(round(setting.worth.get(request.name, 0.0) * len(batch.ids)))
+        setting.tick(setting.worth.get(request.name, 0.0) * len(batch.ids))
     return found

@@ -51,8 +51,9 @@ class GalleryImage:
     """The check whose states are meant where two checks call states alike; empty: any."""
 
     def photo(self) -> np.ndarray:
-        """Return the image as it is shown, (C, H, W) in [0, 1]."""
-        return self._tensor("photo")
+        """Return the image as it is shown, (C, H, W) in [0, 1]: as the check gave it to methods, where it says so."""
+        own = f"photo/{self.check}"
+        return self._tensor(own if own in self.keys else "photo")
 
     def has(self, method: str, state: str) -> bool:
         """Say whether the map of a method in a state was kept."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from salsanity.suite.result import Result
 
-__all__ = ["data_randomization_test", "model_randomization_test", "run"]
+__all__ = ["data_randomization_test", "model_randomization_test", "run", "shortcut_test"]
 
 SIMILARITIES = ("spearman", "ssim", "hog")
 
@@ -139,6 +139,51 @@ def data_randomization_test(
         methods,
         similarities,
         None if out is None else Path(out),
+        train=more,
+        odd=(*odd, *oddities),
+    )
+    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+
+
+def shortcut_test(
+    make_model: Callable[[], nn.Module],
+    train: Any,
+    test: Any,
+    *,
+    training: Any = None,
+    methods: Sequence[Any] | None = None,
+    out: str | Path | None = None,
+    name: str | None = None,
+    progress: bool = False,
+    executor: Any = None,
+    **options: Any,
+) -> Result:
+    """Plant a mark in images: do maps show it where a network goes by it?
+
+    `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled data set. `training`: a
+    `TrainingSettings`. `options`: `networks` (how many of each kind are trained), `train_images`, `mark` (an image file),
+    `d_shortcut`, and fields of `RunSpec` such as `seed` or `max_images`.
+
+    Raises `TrainingError` where a network cannot fit its labels or is not what the check needs (with the figures), `UsageError`
+    for bad input. Source: Yang and Kim (2019); Adebayo et al. (2020, 2022).
+    """
+    from dataclasses import replace
+
+    from salsanity.suite.asking import asked
+    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.running import Request, run_checks
+    from salsanity.suite.subject import Subject
+    from salsanity.training.settings import LABELS
+
+    (check,), spec = asked(["shortcut"], options)
+    (given, odd), (more, oddities) = source_of(test), source_of(train)
+    request = Request(
+        (replace(check, training=training or LABELS),),
+        Subject(None, name or str(getattr(make_model, "__name__", "network")), make_model),
+        given,
+        spec,
+        methods,
+        out=None if out is None else Path(out),
         train=more,
         odd=(*odd, *oddities),
     )

@@ -26,7 +26,7 @@ class Progress:
         self.narrator, self.costs = narrator, costs
         self.ticked = 0.0
 
-    def tick(self, amount: int) -> None:
+    def tick(self, amount: float) -> None:
         """Take note of evaluations within a unit."""
         self.ticked += amount
         self.narrator.advance(amount)

@@ -148,6 +148,7 @@ class Run:
             str(self.network.device),
             shown,
             largest_batch=self.network.largest_batch,
+            threads=torch.get_num_threads(),
             here=Opened(self.network, worker, self.spec.unit_timeout),
         )
 

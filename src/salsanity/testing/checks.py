@@ -29,6 +29,7 @@ from salsanity.checks.frame import (
 from salsanity.checks.named import check_named, settled
 from salsanity.data.examples import image_id
 from salsanity.data.tensors import TensorSource
+from salsanity.errors import UsageError
 from salsanity.methods import Gradient, SmoothGrad
 from salsanity.models.network import prepare
 from salsanity.models.swap import swapped
@@ -65,8 +66,11 @@ class Scene:
 
     @cached_property
     def settled(self) -> Settled:
-        """What the check says of itself on its network."""
-        return settled(self.brought, self.ground)
+        """What the check says of itself on its network; what a run would refuse fails the test."""
+        try:
+            return settled(self.brought, self.ground)
+        except UsageError as error:
+            raise AssertionError(str(error)) from error
 
     @property
     def brought(self) -> Any:
@@ -162,10 +166,6 @@ class CheckContract:
     def test_lines_name_stages(self) -> None:
         """Each line speaks of a stage that there is, and that every draw is asked for."""
         check = self._scene().check
-        stages = [str(stage["name"]) for stage in check.stages]
-        assert check.lines, "expected at least one line, got none"
-        names = [line.name for line in check.lines]
-        assert len(set(names)) == len(names), f"expected lines of different names, got {names}"
         asked = [set(check.asked_stages(d, is_shown=False)) for d in range(check.draws)]
         for line in check.lines:
             assert line.name.isidentifier(), f"expected a name like full, got {line.name!r}"
@@ -173,7 +173,6 @@ class CheckContract:
             assert math.isfinite(line.threshold), f"the line {line.name} has no finite threshold"
             assert line.must in get_args(Must), f"expected change or stay, got {line.must!r}"
             for stage in (line.stage, *([line.against] if line.against else ())):
-                assert stage in stages, f"the line {line.name} names {stage!r}, there are {stages}"
                 assert all(stage in one for one in asked), f"{stage} is not asked in every draw"
 
     def test_stages_are_numbered(self) -> None:
@@ -184,7 +183,6 @@ class CheckContract:
         wanted = list(enumerate(names, 1))
         assert found == wanted, f"expected stages numbered from 1, got {found}"
         assert len(set(names)) == len(names), f"expected stages of different names, got {names}"
-        assert REFERENCE_STAGE not in names, f"{REFERENCE_STAGE!r} is the stage of the ceiling"
         for draw in range(check.draws):
             for is_shown in (False, True):
                 more = set(check.asked_stages(draw, is_shown=is_shown)) - set(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final, final
@@ -11,6 +11,8 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor, nn
 
+from salsanity.data.examples import ImageSource, seeded_order, without_label
+from salsanity.data.tensors import stack
 from salsanity.errors import DataError, ModelError
 from salsanity.models.network import logits_in
 
@@ -55,6 +57,24 @@ class LabelledImages:
     def to(self, device: torch.device) -> LabelledImages:
         """Return the same on `device`."""
         return LabelledImages(self.images.to(device), self.labels.to(device))
+
+
+def labelled(source: ImageSource, *, limit: int | None = None, seed: int = 0) -> LabelledImages:
+    """Load a labelled data set as tensors, or `limit` items of it in seeded order.
+
+    Raises `DataError` where an item has no label.
+    """
+    names = getattr(source, "names", None) or [str(i) for i in range(len(source))]
+    rows: Sequence[int] = range(len(source))
+    if limit is not None and limit < len(source):
+        rows = sorted(seeded_order(names, seed)[:limit])
+    images, labels = stack(source, rows)
+    if labels is None:
+        why = without_label(source, rows) or "some have none"
+        raise DataError(
+            f"expected a label for every image of {source.name}, which training networks needs, got {why}"
+        )
+    return LabelledImages(images, labels)
 
 
 def accuracy(model: nn.Module, data: LabelledImages, *, batch_size: int | None = None) -> float:

@@ -280,14 +280,11 @@ def _continued(run: _Run, path: Path | None, identity: str) -> tuple[Epoch, ...]
 
 def _identity(run: _Run) -> str:
     """Digest of all that decides the course of a training; how long it may run does not."""
-    settings = run.settings.to_json()
-    for name in ("epochs", "wanted"):
-        del settings[name]
     tensors = {k: [str(v.dtype), *v.shape] for k, v in run.model.state_dict().items()}
     return digest(
         {
             "data": run.data.fingerprint(),
-            "settings": settings,
+            "settings": run.settings.course(),
             "seed": run.seed,
             "tensors": tensors,
         }

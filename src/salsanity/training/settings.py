@@ -42,6 +42,10 @@ class TrainingSettings:
         """Return the settings as JSON values."""
         return asdict(self)
 
+    def course(self) -> dict[str, Any]:
+        """Return those that decide the course of a training, as JSON values; how long it may run does not."""
+        return {k: v for k, v in asdict(self).items() if k not in ("epochs", "wanted")}
+
 
 def _check(
     name: str,

@@ -31,7 +31,7 @@ from salsanity.units.work import Worker
 Lot = tuple[UnitKey, ...]
 """Units of one chunk of images, which share what its reference states show."""
 
-Tick = Callable[[int], None]
+Tick = Callable[[float], None]
 
 LOGITS_AT_ONCE: Final = 8
 """Images whose logits a check is given together."""
@@ -44,7 +44,8 @@ class Job:
 
     `model`: the classifier, by value; `fingerprint`: of its values. `checks`: settled ones by name. `entries`: the run's
     images, in order. `pool`: how many of the first images baselines and checks draw from. `shown`: ids of images whose maps
-    are kept for the figures. `here`: the network that this thread has prepared already; it does not travel.
+    are kept for the figures. `threads`: how many torch uses where the run began (0: not said): with others, sums are rounded
+    otherwise. `here`: the network that this thread has prepared already; it does not travel.
 
     Pickling raises `UsageError` for what another process could not read; unpickling loads the files first from which
     `file.py:function` came.
@@ -65,6 +66,7 @@ class Job:
     device: str
     shown: frozenset[str] = frozenset()
     largest_batch: int | None = None
+    threads: int = 0
     here: Opened | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -174,6 +176,8 @@ def ground_of(
 
 
 def _opened(job: Job) -> Opened:
+    if job.threads and torch.get_num_threads() != job.threads:
+        torch.set_num_threads(job.threads)  # a process of an executor, which is there for this job
     device = torch.device(job.device)
     reader = ChunkReader(job.source, {e.id: e for e in job.entries}, device)
     pool = reader.read([entry.id for entry in job.entries[: job.pool]])

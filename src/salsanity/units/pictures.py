@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salsanity.data.tensors import displayable
 from salsanity.units.explain import StateMaps
 
 LONGEST_SIDE: Final = 112
@@ -35,6 +36,13 @@ class Pictures:
                 if image in self.images and explained.maps is not None and not explained.reasons[i]:
                     kept = self.found.setdefault(image, {})
                     kept[f"{top}/{method}/{state}"] = compact(explained.maps[i]).numpy()
+
+    def show(self, ids: Sequence[str], inputs: Tensor, check: str) -> None:
+        """Keep what methods were given, which figures of a check show in place of the photographs."""
+        for i, image in enumerate(ids):
+            if image in self.images:
+                given = displayable(inputs[i].detach().float()).cpu()
+                self.found.setdefault(image, {})[f"photo/{check}"] = given.numpy()
 
     def add(self, others: Pictures) -> None:
         """Take over what was collected elsewhere."""

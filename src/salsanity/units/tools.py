@@ -30,7 +30,7 @@ class Instruments:
     baselines: Baselines
     spatial: SpatialLayer | None
     no_spatial_layer: str
-    tick: Callable[[int], None] | None = None
+    tick: Callable[[float], None] | None = None
     replay: Replay = "auto"
     memory_format: MemoryFormat = "contiguous"
     precision: Precision = "float32"

@@ -23,6 +23,7 @@ from salsanity.checks.frame import (
     Ground,
     InputMap,
     Pair,
+    PlacedStatistic,
     State,
 )
 from salsanity.errors import UnitError
@@ -150,7 +151,7 @@ class Unit:
         self._check_named({p.reference for p in pairs}, references)
         self._check_named(named, {*references, *(state.name for state in wanted)})
         for state, maps in self._explained(wanted):
-            self.pictures.take(self.key.images, maps, state.shown, self.key.check)
+            self._picture(self.pictures, state, maps, self.key.check)
             features = self._prepared(maps, references)
             for pair in pairs:
                 if pair.changed == state.name:
@@ -190,7 +191,15 @@ class Unit:
     @property
     def is_statistic(self) -> bool:
         """Whether numbers of single maps are measured, and no likeness of two."""
-        return any(hasattr(measure, "measure") for measure in self.check.measures)
+        return any(hasattr(measure, "measure") for measure in self.statistics)
+
+    @property
+    def statistics(self) -> tuple[Any, ...]:
+        """What the check measures of its own, for the images of this chunk."""
+        return tuple(
+            m.placed(self.chunk) if isinstance(m, PlacedStatistic) else m
+            for m in self.check.measures
+        )
 
     @property
     def views(self) -> tuple[str, ...]:
@@ -212,7 +221,7 @@ class Unit:
         for state, maps in self._explained(missing):
             shown = Pictures(self.worker.shown)
             place = places[state.name]
-            shown.take(self.key.images, maps, state.shown, place[0])
+            self._picture(shown, state, maps, place[0])
             reference = Reference.of(self._prepared(maps, None), maps.maps)
             kept[place] = reference, shown, Beside().take(maps.maps)
         # Whichever unit explained them, so that units do not depend on each other.
@@ -268,6 +277,13 @@ class Unit:
             back = None if mapped is None else mapped.back
             yield state, maps if back is None else brought_back(maps, back)
 
+    def _picture(self, pictures: Pictures, state: State, maps: StateMaps, check: str) -> None:
+        """Keep the maps of a state, and what methods were given where figures show that."""
+        pictures.take(self.key.images, maps, state.shown, check)
+        mapped = state.inputs
+        if state.shown and isinstance(mapped, InputMap) and mapped.is_shown:
+            pictures.show(self.key.images, mapped.there(self.chunk.x), check)
+
     def _asked(self, state: State) -> tuple[Method, ...]:
         if state.asks == "all":
             return self.methods
@@ -294,6 +310,8 @@ class Unit:
 
     def _compare(self, pair: Pair, reference: Reference, changed: Features) -> None:
         """Write the rows of one pair; only methods that the changed state was asked for."""
+        if pair.stage == REFERENCE_STAGE and self.is_statistic:
+            return  # what stands there is the statistic of the reference
         for cell, features in changed.items():
             if pair.stage == REFERENCE_STAGE and cell[0] in CONTROLS:
                 continue  # controls count as deterministic: their ceiling is 1
@@ -304,8 +322,8 @@ class Unit:
         self, pair: Pair, cell: tuple[str, str, str], reference: Reference, features: Prepared
     ) -> tuple[list[float], list[float], list[str | None]]:
         if self.is_statistic:
-            nothing = [float("nan")] * len(features.reasons)
-            return list(features.features), nothing, list(features.reasons)
+            beside = reference.features[cell] if pair.has_chance else None
+            return _beside(features, beside)
         similarity = self._similarity(cell[2])
         prepared = reference.features[cell]
         if pair.stage == REFERENCE_STAGE:
@@ -386,9 +404,20 @@ def _measured(maps: Mapping[str, Explained], unit: Unit) -> Features:
     found: Features = {}
     for method, explained in maps.items():
         for name in unit.views:
-            for statistic in unit.check.measures:
+            for statistic in unit.statistics:
                 found[method, name, statistic.name] = _statistic(explained, name, statistic)
     return found
+
+
+def _beside(
+    changed: Prepared, reference: Prepared | None
+) -> tuple[list[float], list[float], list[str | None]]:
+    """Return the statistic of the changed maps, beside it that of the reference maps, and why one is undefined."""
+    values, reasons = list(changed.features), list(changed.reasons)
+    if reference is None:
+        return values, [float("nan")] * len(values), reasons
+    told = [a or b for a, b in zip(reasons, reference.reasons, strict=True)]
+    return values, list(reference.features), told
 
 
 def _statistic(explained: Explained, name: str, statistic: Any) -> Prepared:

@@ -153,6 +153,6 @@ def dominated(reason: str, control: float, *, has_multiplier: bool) -> str:
     if has_multiplier:
         return f"{found}; run it without the multiplier (Kokhlikyan et al. 2021)"
     return (
-        f"{found}; the method has no multiplier that could be left out, so this points to the network "
+        f"{found}; no multiplier of it is known that could be left out: where it has none, this points to the network "
         "(weights that were never randomised, or that follow the input's zeros whatever is learned)"
     )
