@@ -242,6 +242,8 @@ def test_a_card_of_several_folders_is_written_in_every_form(
 def test_a_card_of_nothing_or_in_no_form_is_refused(
     out: str, words: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    given = [str(FOLDERS[0]), "--out", str(tmp_path / out)] if out else [str(tmp_path)]
+    good, bad = str(tmp_path / "card.md"), str(tmp_path / out)
+    given = [str(FOLDERS[0]), "--out", good, "--out", bad] if out else [str(tmp_path)]
     assert run(["card", *given]) == 2
+    assert list(tmp_path.iterdir()) == []  # nothing is written before everything can be
     assert words in " ".join(capfd.readouterr().err.split())

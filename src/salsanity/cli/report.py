@@ -42,12 +42,13 @@ def card(
     ] = None,
 ) -> int:
     """Put methods by checks on one card, from one or several run folders; needs no network and no torch."""
-    from salsanity.report import read_run, write_card
+    from salsanity.report import check_card_form, read_run, write_card
 
     for folder in folders:
         _check_run(folder)
+    paths = [check_card_form(path) for path in out or [folders[0] / "card.html"]]
     runs = [read_run(folder) for folder in folders]
-    for path in out or [folders[0] / "card.html"]:
+    for path in paths:
         typer.echo(str(write_card(runs, path)))
     return 0
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from salsanity.report.card import Card, card_of
     from salsanity.report.figures import figure, write_figures
     from salsanity.report.folder import Part, Run, read_run
-    from salsanity.report.html import write_card, write_report
+    from salsanity.report.html import check_card_form, write_card, write_report
     from salsanity.report.junit import write_junit
     from salsanity.report.notebook import card_html, notebook_html
     from salsanity.report.summary import summary_sentences
@@ -26,6 +26,7 @@ _HOME = {
     "figure": "figures",
     "write_figures": "figures",
     "write_report": "html",
+    "check_card_form": "html",
     "write_card": "html",
     "card_html": "notebook",
     "notebook_html": "notebook",
@@ -38,6 +39,7 @@ __all__ = [
     "Run",
     "card_html",
     "card_of",
+    "check_card_form",
     "figure",
     "notebook_html",
     "read_run",

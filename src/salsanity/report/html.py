@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -193,26 +193,32 @@ def write_card(folders: Sequence[Run | Path | str], out: Path | str) -> Path:
         StoreError: a folder is not a run, or is damaged.
         UsageError: `out` has another ending.
     """
+    target = check_card_form(out)
     card = card_of(*(one if isinstance(one, Run) else read_run(one) for one in folders))
-    target = Path(out)
-    texts = {
-        ".html": lambda: card_page(card),
-        ".csv": card.to_csv,
-        ".md": card.to_markdown,
-        ".tex": card.to_latex,
-    }
     if target.suffix in PICTURES:
         target.parent.mkdir(parents=True, exist_ok=True)
         return save(card_figure(card), target)
-    if target.suffix not in texts:
+    _replace(target, CARD_TEXTS[target.suffix](card))
+    return target
+
+
+def check_card_form(out: Path | str) -> Path:
+    """Return the path of a card; raise `UsageError` where its ending is none of `write_card`'s."""
+    target, known = Path(out), (*CARD_TEXTS, *PICTURES)
+    if target.suffix not in known:
         raise UsageError(
-            f"expected a file that ends with {', '.join((*texts, *PICTURES))}, got {target.name}; name one"
+            f"expected a file that ends with {', '.join(known)}, got {target.name}; name one"
         )
-    _replace(target, texts[target.suffix]())
     return target
 
 
 PICTURES: Final = (".png", ".pdf", ".svg")
+CARD_TEXTS: Final[Mapping[str, Callable[[Card], str]]] = {
+    ".html": card_page,
+    ".csv": Card.to_csv,
+    ".md": Card.to_markdown,
+    ".tex": Card.to_latex,
+}
 
 
 def _policy(style: str, script: str) -> str:
