@@ -110,7 +110,7 @@ class Answer:
         """The map after the intervention is as like the reference as the ceiling is, and liker than other images' maps are."""
         r = self.retained
         is_high = self.speaks and r.A >= LEAST_CEILING and r.S >= r.A - NOTHING - ROUNDING
-        is_at_chance = r.S - r.C < NEARLY_ALL * abs(r.A - r.C) - ROUNDING  # not where C is NaN
+        is_at_chance = NEARLY_ALL * abs(r.A - r.C) - ROUNDING > r.S - r.C  # not where C is NaN
         return is_high and not is_at_chance
 
     @property
