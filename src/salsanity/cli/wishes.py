@@ -11,6 +11,7 @@ from salsanity.cli.parameters import Given, Group, split_lists
 from salsanity.cli.values import configuration
 from salsanity.errors import SpecError
 from salsanity.options import checked, from_mapping, option, options_of
+from salsanity.training.settings import PAPER_IMAGES
 
 if TYPE_CHECKING:
     from salsanity.units.spec import RunSpec
@@ -27,6 +28,13 @@ PAPER: Final[Mapping[str, Any]] = {
     "max_images": 200,
 }
 """The choices of the paper and its code, as far as a run and its checks have them."""
+
+PAPER_LABELS: Final[Mapping[str, Any]] = {
+    **PAPER_EFFORT,
+    "max_images": 200,
+    "train_images": PAPER_IMAGES,
+}
+"""The same of the data randomisation test."""
 
 PAPER_OWN_NETWORKS: Final[Mapping[str, Any]] = {"init": "fresh"}
 """How the authors' code draws fresh weights for the paper's CNN and MLP: as they begin (`models/reference.py`)."""
