@@ -109,10 +109,10 @@ class Part:
         """The views compared: signed, absolute."""
         return tuple(self.spec["views"])
 
-    @property
+    @cached_property
     def judged_views(self) -> tuple[str, ...]:
         """Those of the views in which the check measures anything."""
-        found = set(self.scores["view"])
+        found = set(self.scores["view"].unique())
         return tuple(view for view in self.views if view in found) or self.views
 
     @property

@@ -28,6 +28,7 @@ from salsanity.report.folder import Part, Run, read_run
 from salsanity.report.rows import ControlRow, MethodRow, control_rows, method_rows
 from salsanity.report.summary import changed, distrust, looks, short_answer, tally
 from salsanity.report.terms import (
+    NO_MAPS,
     Measured,
     glossary,
     line_term,
@@ -54,6 +55,9 @@ class Section:
     changed: str
     example: tiles.Example | None
     tally: list[tuple[Any, int]]
+    broken: int
+    """Methods that raised on every image."""
+
     rows: list[MethodRow]
     controls: list[ControlRow]
     health: list[dict[str, str]]
@@ -115,6 +119,7 @@ def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> 
         changed=changed(part),
         example=tiles.example(part),
         tally=tally(part),
+        broken=len(part.broken),
         rows=method_rows(part),
         controls=control_rows(part),
         health=provenance.health(part),
@@ -264,7 +269,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(FILTERS)
-    found.globals.update(alt=tiles.alt, stage_words=stage_words)
+    found.globals.update(alt=tiles.alt, stage_words=stage_words, no_maps=NO_MAPS)
     return found
 
 

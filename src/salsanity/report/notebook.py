@@ -9,7 +9,7 @@ from salsanity.report.card import DISTRUST, MISSING, Card, CardCell, CardColumn
 from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import answer, distrust
-from salsanity.report.terms import printable
+from salsanity.report.terms import NO_MAPS, printable
 
 COLOURS = {
     Outcome.PASS: "#00806f",
@@ -102,9 +102,10 @@ def _row(row: MethodRow) -> Markup:
     lane = max(lanes, key=lambda lane: lane.beyond, default=None)
     kept = f"{lane.value} ({lane.interval})" if lane else "–"
     why = f"{row.beside}: {row.reason}" if row.beside else row.reason
+    said = NO_MAPS if row.is_broken else f"{SIGNS[row.outcome]} {row.outcome}"
     return Markup(
         '<tr><th style="text-align:left">{}</th>'
-        '<td style="text-align:left;white-space:nowrap;color:{}"><strong>{} {}</strong></td>'
+        '<td style="text-align:left;white-space:nowrap;color:{}"><strong>{}</strong></td>'
         '<td style="text-align:left;white-space:nowrap">{}</td>'
         '<td style="text-align:left">{}</td></tr>'
-    ).format(row.name, COLOURS[row.outcome], SIGNS[row.outcome], row.outcome, kept, why)
+    ).format(row.name, COLOURS[row.outcome], said, kept, why)
