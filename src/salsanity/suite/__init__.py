@@ -111,7 +111,8 @@ def data_randomization_test(
     """Run the data randomisation test: networks on true labels against networks on permuted ones.
 
     `make_model`: builds an untrained classifier. `train`, `test`: `(images, labels)` or a labelled data set; `train` may
-    be None where `true` and `permuted` hold trained networks. `training`: a `TrainingSettings`. `options`: `networks`
+    be None where `true` and `permuted` hold trained networks. `training`: a `TrainingSettings`, or a
+    function `(model, images, labels)` that trains the network it is given, or returns another one. `options`: `networks`
     (how many of each kind are trained), `train_images`, `threshold`, and fields of `RunSpec` such as `seed` or
     `max_images`, and the preprocessing of pixels as in `run`.
 
@@ -121,16 +122,15 @@ def data_randomization_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of
+    from salsanity.suite.opening import divided, narrator_for, source_of, teaching_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
-    from salsanity.training.settings import LABELS
 
     preprocessing, options = divided(options)
     source, odd = source_of(test, preprocessing=preprocessing)
     more, oddities = (None, ()) if train is None else source_of(train, preprocessing=preprocessing)
     (check,), spec = asked(["labels"], options)
-    brought = {"true": tuple(true), "permuted": tuple(permuted), "training": training or LABELS}
+    brought = {"true": tuple(true), "permuted": tuple(permuted), "training": teaching_of(training)}
     request = Request(
         (replace(check, **brought),),
         Subject(None, name or str(getattr(make_model, "__name__", "network")), make_model),
@@ -170,15 +170,14 @@ def shortcut_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.opening import narrator_for, source_of, teaching_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
-    from salsanity.training.settings import LABELS
 
     (check,), spec = asked(["shortcut"], options)
     (given, odd), (more, oddities) = source_of(test), source_of(train)
     request = Request(
-        (replace(check, training=training or LABELS),),
+        (replace(check, training=teaching_of(training)),),
         Subject(None, name or str(getattr(make_model, "__name__", "network")), make_model),
         given,
         spec,

@@ -16,6 +16,7 @@ from salsanity.report.figures.style import (
     INK,
     MUTED,
     ORANGE,
+    USUAL,
     Look,
     root,
     styled,
@@ -28,7 +29,7 @@ COLOURS: Final = (BLUE, ORANGE, GREY, MUTED)
 
 
 def bars_figure(
-    part: Part, *, similarity: str | None = None, view: str | None = None, look: Look = Look()
+    part: Part, *, similarity: str | None = None, view: str | None = None, look: Look = USUAL
 ) -> Figure:
     """Draw, per view and method, how alike maps are at each stage; in axes of the caller's, one view."""
     if part.record.is_course:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from salsanity.errors import UsageError
-from salsanity.report.figures.style import MUTED, Look, blank_axes, root, styled
+from salsanity.report.figures.style import MUTED, USUAL, Look, blank_axes, root, styled
 from salsanity.report.folder import GalleryImage, Part
 from salsanity.report.pictures import COLOUR_MAPS, UNDEFINED, fitted, rgb, small_view
 from salsanity.report.terms import printable, state_name
@@ -42,7 +42,7 @@ def methods_figure(
     *,
     view: str = "absolute",
     images: Sequence[int] | None = None,
-    look: Look = Look(),
+    look: Look = USUAL,
 ) -> Figure:
     """Draw the reference maps of all methods beside the edge detector (P, figure 1)."""
     shown = [pictured(part, k) for k in images or range(min(4, len(part.gallery)))]
@@ -59,7 +59,7 @@ def methods_figure(
 
 
 def states_figure(
-    part: Part, *, view: str = "absolute", image: int = 0, look: Look = Look()
+    part: Part, *, view: str = "absolute", image: int = 0, look: Look = USUAL
 ) -> Figure:
     """Draw methods by stages, or by networks, for one image."""
     shown = pictured(part, image)

@@ -18,6 +18,7 @@ from salsanity.report.figures.style import (
     INK,
     MUTED,
     ORANGE,
+    USUAL,
     Look,
     blank_axes,
     root,
@@ -41,7 +42,7 @@ def curves_figure(
     view: str = "absolute",
     similarity: str | None = None,
     columns: int | None = None,
-    look: Look = Look(),
+    look: Look = USUAL,
 ) -> Figure:
     """Draw, for every method, the similarity to the reference map by stage; in axes of the caller's, all in one."""
     if not part.record.is_course:

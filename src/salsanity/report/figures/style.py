@@ -101,6 +101,9 @@ class Look:
         return float(found)
 
 
+USUAL: Final = Look()
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Use the project's settings inside, and the caller's again afterwards."""
