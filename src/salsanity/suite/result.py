@@ -15,6 +15,7 @@ import pandas as pd
 from salsanity.errors import FailuresFound, MethodError
 from salsanity.records import CONTROLS, CheckRecord, Outcome
 from salsanity.store.directory import DirectoryStore, all_scores
+from salsanity.store.gallery import marks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,10 +46,13 @@ class Result:
     folder: Path
     documents: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     """What the JSON files of the folder said, by name, in today's format."""
+    marks: Mapping[str, Mapping[str, int]] = field(init=False, repr=False, compare=False)
+    """Checksums of the pictures: where a later run has replaced them, they are refused rather than shown as this one's."""
 
     def __post_init__(self) -> None:
         """Read the small files; raise `StoreError` where one is damaged."""
         object.__setattr__(self, "documents", self._store.read_documents())
+        object.__setattr__(self, "marks", marks_of(self.folder / "gallery"))
 
     @property
     def _store(self) -> DirectoryStore:
@@ -143,7 +147,7 @@ class Result:
         """The run as reports and figures take it."""
         from salsanity.report import read_run
 
-        return read_run(self.folder, documents=self.documents)
+        return read_run(self.folder, documents=self.documents, marks=self.marks)
 
     def card(self, *others: Result) -> pd.DataFrame:
         """Return methods by checks, worst first, of this run and of others beside it; a notebook shows it as a card.

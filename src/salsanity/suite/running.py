@@ -67,7 +67,7 @@ class Request:
     source: ImageSource
     spec: RunSpec = RunSpec()
     methods: Sequence[Any] | None = None
-    similarities: Sequence[Any] = registry.DEFAULT_SIMILARITIES
+    similarities: str | Sequence[Any] = registry.DEFAULT_SIMILARITIES
     out: Path | None = None
     targets: Sequence[int] | None = None
     train: ImageSource | None = None
