@@ -94,10 +94,9 @@ def table(result: salsanity.Result) -> str:
 
 
 def _interval(row: dict[str, object], stage: str) -> str:
-    value, bounds = row[f"retained_{stage}"], row[f"retained_{stage}_ci"]
+    value, low, high = (row[f"retained_{stage}{end}"] for end in ("", "_low", "_high"))
     if value is None or pd.isna(value):
         return ""
-    low, high = bounds  # type: ignore[misc]
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 

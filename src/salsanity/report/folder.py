@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -20,6 +20,7 @@ from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
 from salsanity.report.terms import method_names, short_name
 from salsanity.store.directory import asked_part, asked_units
 from salsanity.store.folder import inside
+from salsanity.store.gallery import mark_of
 from salsanity.store.upgrade import renamed, upgraded, upgraded_gates, upgraded_verdicts
 from salsanity.verdicts import curves, from_json
 
@@ -50,6 +51,9 @@ class GalleryImage:
     check: str = ""
     """The check whose states are meant where two checks call states alike; empty: any."""
 
+    marks: Mapping[str, int] | None = field(default=None, repr=False)
+    """Checksums of what is to be read, by key; None: whatever lies there."""
+
     def photo(self) -> np.ndarray:
         """Return the image as it is shown, (C, H, W) in [0, 1]: as the check gave it to methods, where it says so."""
         own = f"photo/{self.check}"
@@ -70,12 +74,18 @@ class GalleryImage:
     def _tensor(self, key: str) -> np.ndarray:
         try:
             with safe_open(self.path, framework="np") as file:
-                return np.asarray(file.get_tensor(key), dtype=np.float32)
+                found = file.get_tensor(key)
         except (SafetensorError, OSError) as error:
             raise StoreError(
                 f"expected the tensor {key} in {self.path}, got: {error}; "
                 "delete this file to build the report without it"
             ) from error
+        if self.marks is not None and self.marks.get(key) != mark_of(found):
+            raise StoreError(
+                f"expected the pictures of this run in {self.path}, got those of a later run of its folder; "
+                "ask the later result, or run again with another out"
+            )
+        return np.asarray(found, dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -109,10 +119,10 @@ class Part:
         """The views compared: signed, absolute."""
         return tuple(self.spec["views"])
 
-    @property
+    @cached_property
     def judged_views(self) -> tuple[str, ...]:
         """Those of the views in which the check measures anything."""
-        found = set(self.scores["view"])
+        found = set(self.scores["view"].unique())
         return tuple(view for view in self.views if view in found) or self.views
 
     @property
@@ -201,10 +211,16 @@ class Run:
         return bool(self.gates.get("trusted", True))
 
 
-def read_run(folder: Path | str, *, documents: Json | None = None) -> Run:
+def read_run(
+    folder: Path | str,
+    *,
+    documents: Json | None = None,
+    marks: Mapping[str, Mapping[str, int]] | None = None,
+) -> Run:
     """Read a run folder; needs neither the network nor torch.
 
     `documents`: what its JSON files said, by name, where that was read before; scores and pictures are those of its run.
+    `marks`: checksums of its pictures, as `salsanity.store.gallery.marks_of` gave them: others are refused when they are read.
 
     Raises:
         StoreError: the folder is not a run, is damaged, or is of another format version.
@@ -216,7 +232,7 @@ def read_run(folder: Path | str, *, documents: Json | None = None) -> Run:
     verdicts = _read_verdicts(folder, spec, held)
     scores = _read_scores(folder, spec)
     coverage = tuple(_read_json(folder, "coverage.json", held, default=[]))
-    gallery = _read_gallery(folder, spec)
+    gallery = _read_gallery(folder, spec, marks)
     parts = (
         Part(
             folder=folder,
@@ -323,13 +339,25 @@ def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None) -> pd.Dat
         ) from error
 
 
-def _read_gallery(folder: Path, spec: Json) -> tuple[GalleryImage, ...]:
+def _read_gallery(
+    folder: Path, spec: Json, marks: Mapping[str, Mapping[str, int]] | None
+) -> tuple[GalleryImage, ...]:
     """Read the gallery's contents, in the order of the run's images."""
     order = {image["id"]: k for k, image in enumerate(spec["images"])}
     paths = sorted((folder / "gallery").glob("*.safetensors"))
     images = [_gallery_image(inside(folder, path)) for path in paths]
     pictured = [image for image in images if image is not None]
+    if marks is not None:  # what was added since is another run's
+        pictured = [
+            _as_it_was(image, marks[image.path.name])
+            for image in pictured
+            if image.path.name in marks
+        ]
     return tuple(sorted(pictured, key=lambda image: order.get(image.image, len(order))))
+
+
+def _as_it_was(image: GalleryImage, marks: Mapping[str, int]) -> GalleryImage:
+    return replace(image, keys=image.keys & marks.keys(), marks=marks)
 
 
 def _gallery_image(path: Path) -> GalleryImage | None:

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from salsanity.report.folder import Part
-from salsanity.report.terms import limit, measured, method_name, printable, similarity_name
+from salsanity.report.folder import Json, Part
+from salsanity.report.terms import (
+    limit,
+    measured,
+    method_name,
+    printable,
+    short_name,
+    similarity_name,
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +37,7 @@ def facts(part: Part) -> list[Fact]:
         Fact("Network", part.model_name),
         Fact("Parameters", f"{spec['model'].get('parameters', 0):,}"),
         Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
-        Fact("Images", f"{len(spec['images'])} of {(spec.get('data') or {}).get('name', '?')}"),
+        Fact("Images", f"{len(spec['images'])} of {_data(spec)}"),
         Fact("Class explained", _target(spec.get("target")), "target"),
         Fact("Compared by", ", ".join(similarity_name(s) for s in part.similarities)),
         *(Fact(label, str(value), TERM_OF.get(label)) for label, value in record.facts.items()),
@@ -205,5 +213,15 @@ def _state(rows: list[Any]) -> str:
 
 
 def spec_text(part: Part) -> str:
-    """Return spec.json for reading: without control characters that JSON would let through."""
-    return json.dumps(dict(part.spec), indent=2, ensure_ascii=False)
+    """Return spec.json for reading: without folders of a machine in the names of network and images, nor control characters
+    that JSON would let through."""
+    spec = dict(part.spec)
+    spec["model"] = {**spec["model"], "name": part.model_name}
+    if isinstance(spec.get("data"), Mapping):
+        spec["data"] = {**spec["data"], "name": _data(spec)}
+    return json.dumps(spec, indent=2, ensure_ascii=False)
+
+
+def _data(spec: Json) -> str:
+    """Return what the images are called, without the folders that they lie in."""
+    return short_name(str((spec.get("data") or {}).get("name", "?")))

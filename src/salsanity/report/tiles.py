@@ -23,6 +23,9 @@ LARGEST: Final = 160
 SEEN: Final = 112
 """Pixels at which maps of a small network are shown."""
 
+THUMB: Final = 96
+"""Pixels of a photograph's longer side where images are chosen, and in the head."""
+
 FEWEST: Final = 3
 """Images that are shown before maps are made smaller for more."""
 
@@ -45,6 +48,7 @@ class Picture:
     target: str
     label: str | None
     photo: str
+    thumb: str
     tiles: dict[str, list[tuple[str, list[str | None]]]]
     """View to rows of (method, tiles by state): a data URI, `FLAT`, or None where there is no map."""
 
@@ -173,6 +177,7 @@ def _picture(
         target=printable(image.target),
         label=None if image.label is None else printable(image.label),
         photo=data_uri(photo_file(image.photo())),
+        thumb=data_uri(photo_file(image.photo(), THUMB)),
         tiles=tiles,
     )
 
@@ -251,7 +256,7 @@ def example(part: Part) -> Example | None:
         return None
     view = deciding(part, part.headlines[chosen[0]]).view or part.views[-1]
     return Example(
-        photo=data_uri(photo_file(image.photo())),
+        photo=data_uri(photo_file(image.photo(), THUMB)),
         image=printable(image.name),
         view=view,
         states=(state_name(states[0]), "changed"),

@@ -8,7 +8,11 @@ from typing import Any, Final
 from salsanity.data.examples import ImageSource
 from salsanity.data.preprocessing import preprocessing_from
 from salsanity.data.sources import open_images
+from salsanity.errors import SpecError
 from salsanity.narrator import Narrator, Silent
+from salsanity.training.own import OwnTraining, Teaching
+from salsanity.training.settings import LABELS, TrainingSettings
+from salsanity.units.identity import print_of
 
 PREPROCESSING: Final = ("size", "resize", "mean", "std", "channels", "interpolation")
 """Options that say how pixels become what the network was trained on."""
@@ -35,9 +39,21 @@ def source_of(
 
 
 def narrator_for(progress: bool) -> Narrator:
-    """Return a narrator that draws a bar with rich, in a terminal or a notebook, or one that only warns."""
+    """Return a narrator with one bar, by rich on a terminal and by tqdm in a notebook, or one that only warns and logs."""
     if not progress:
         return Silent()
-    from salsanity.suite.terminal import TerminalNarrator, terminal
+    from salsanity.suite.terminal import NotebookNarrator, TerminalNarrator, terminal
 
-    return TerminalNarrator(terminal())
+    console = terminal()
+    return NotebookNarrator(console) if console.is_jupyter else TerminalNarrator(console)
+
+
+def teaching_of(training: Any) -> Teaching:
+    """Take settings of the training here, or a training of the user's own: `(model, images, labels) -> model` or None."""
+    if training is None or isinstance(training, TrainingSettings):
+        return training or LABELS
+    if not callable(training):
+        raise SpecError(
+            f"expected training=TrainingSettings(...) or a function (model, images, labels), got {training!r}"
+        )
+    return OwnTraining(training, print_of(training))

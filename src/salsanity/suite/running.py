@@ -67,7 +67,7 @@ class Request:
     source: ImageSource
     spec: RunSpec = RunSpec()
     methods: Sequence[Any] | None = None
-    similarities: Sequence[Any] = registry.DEFAULT_SIMILARITIES
+    similarities: str | Sequence[Any] = registry.DEFAULT_SIMILARITIES
     out: Path | None = None
     targets: Sequence[int] | None = None
     train: ImageSource | None = None
@@ -88,7 +88,10 @@ def run_checks(
     request = replace(request, spec=_spec_for(request))
     device, runs_on = device_of(request.spec.device), executor_named(executor)
     methods = methods_of(request.methods, request.spec, device)
-    similarities = tuple(registry.similarity(s) for s in request.similarities)
+    named = request.similarities
+    similarities = tuple(
+        registry.similarity(s) for s in ([named] if isinstance(named, str) else named)
+    )
     prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)

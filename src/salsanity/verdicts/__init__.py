@@ -1,6 +1,7 @@
 """From a check's record and its scores to PASS, FAIL, INCONCLUSIVE and UNINFORMATIVE; numpy, scipy and pandas only."""
 
 from salsanity.verdicts.curves import curves
+from salsanity.verdicts.difference import Difference, Side, difference
 from salsanity.verdicts.exchange import pair_index
 from salsanity.verdicts.gates import Gate, accuracy_gate, collapse_gates
 from salsanity.verdicts.headline import distrust
@@ -12,11 +13,14 @@ from salsanity.verdicts.words import LADDER, ladder
 
 __all__ = [
     "LADDER",
+    "Difference",
     "Gate",
     "Look",
+    "Side",
     "accuracy_gate",
     "collapse_gates",
     "curves",
+    "difference",
     "distrust",
     "from_json",
     "judge",

@@ -173,7 +173,8 @@ class Scores:
             low = low * len(self.names[column]) + self.names[column][name]
         for column in KEYS[len(names) :]:
             low, width = low * len(self.names[column]), width * len(self.names[column])
-        start, stop = np.searchsorted(self.key, (low, low + width))
+        ends = np.array((low, low + width), dtype=self.key.dtype)  # else all keys are converted
+        start, stop = np.searchsorted(self.key, ends)
         return slice(int(start), int(stop))
 
 
