@@ -13,6 +13,7 @@ from salsanity.cli import check, labels, shortcut, train
 from salsanity.cli.parameters import Command, allowed, flag, usual
 from salsanity.cli.wishes import Choice, Wishes
 from salsanity.errors import UsageError
+from salsanity.executors.workers import Workers
 from salsanity.options import Described, described
 from salsanity.schema import schema_of
 from salsanity.units.spec import RunSpec
@@ -54,6 +55,7 @@ def tables() -> str:
         "Every run": (RunSpec,),
         **{f"The check `{n}`: {kind.words.question}": (kind,) for n, kind in BUILT_IN.items()},
         "Checks, methods, similarities and results (command line and file)": (Choice, Wishes),
+        "The workers of the executor ray": (Workers,),
     }
     alone = {
         "check": check.COMMAND,

@@ -42,7 +42,8 @@ def run(
     all images or one for each; by default those that the network predicts. `make_model`: builds a fresh network, for the
     initialiser `fresh`. `methods`: names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default
     the paper's. `out`: the run folder; giving it again continues or extends the run. `executor`: what runs the units of
-    work, an object or the name of a plug-in; by default this process. `class_names`: by index, for the figures.
+    work: an object, "ray" (with `workers`, `address`, `gpus_per_worker`, `cpus_per_worker` as on the command line), or the
+    name of a plug-in; by default this process. `class_names`: by index, for the figures.
     `options`: fields of `RunSpec`, options of the checks, and the preprocessing of pixels: `size`, `resize`, `mean`,
     `std`, `channels`.
 
@@ -51,10 +52,11 @@ def run(
     from salsanity.checks.named import optional_of
     from salsanity.data.tensors import as_targets
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of
+    from salsanity.suite.opening import divided, executor_of, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
+    runs_on, options = executor_of(executor, options)
     preprocessing, options = divided(options)
     names = tuple(class_names) if class_names else None
     source, odd = source_of(images, class_names=names, preprocessing=preprocessing)
@@ -76,7 +78,7 @@ def run(
         optional=optional_of(check),
         odd=odd,
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
 
 
 def model_randomization_test(
@@ -121,11 +123,12 @@ def data_randomization_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of
+    from salsanity.suite.opening import divided, executor_of, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
     from salsanity.training.settings import LABELS
 
+    runs_on, options = executor_of(executor, options)
     preprocessing, options = divided(options)
     source, odd = source_of(test, preprocessing=preprocessing)
     more, oddities = (None, ()) if train is None else source_of(train, preprocessing=preprocessing)
@@ -142,7 +145,7 @@ def data_randomization_test(
         train=more,
         odd=(*odd, *oddities),
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
 
 
 def shortcut_test(
@@ -170,11 +173,12 @@ def shortcut_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import narrator_for, source_of
+    from salsanity.suite.opening import executor_of, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
     from salsanity.training.settings import LABELS
 
+    runs_on, options = executor_of(executor, options)
     (check,), spec = asked(["shortcut"], options)
     (given, odd), (more, oddities) = source_of(test), source_of(train)
     request = Request(
@@ -187,4 +191,4 @@ def shortcut_test(
         train=more,
         odd=(*odd, *oddities),
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
