@@ -79,6 +79,15 @@ class RayExecutor:
         finally:
             crew.stop()
 
+    def told(self) -> tuple[str, ...]:
+        """Say what happened to workers since it was asked last."""
+        ended, self._held.ended = self._held.ended, []
+        if not ended:
+            return ()
+        return (
+            f"{len(ended)} worker(s) ended and were replaced, their units done again; the last: {ended[-1]}",
+        )
+
     def close(self) -> None:
         """End the workers, and Ray where it was started for a run."""
         self._held.end()
@@ -96,6 +105,7 @@ class RayExecutor:
         try:
             with _as_it_was():
                 ray.init(**room, log_to_driver=False, logging_level=logging.ERROR)
+            _hush()
         except (ConnectionError, RuntimeError, ValueError) as error:
             where = self.asked.address or "this machine"
             raise UsageError(
@@ -120,6 +130,13 @@ def _as_it_was() -> Iterator[None]:
             os.environ.pop(usage, None)
         if is_main:
             signal.signal(signal.SIGTERM, handler)
+
+
+def _hush() -> None:
+    """Keep Ray from printing deaths of workers to the standard output, which may be read by a program (`told` says them)."""
+    from ray._private import worker  # there is no public switch
+
+    worker._worker_logs_enabled = False
 
 
 def _cores() -> int:
@@ -266,6 +283,8 @@ class _Held:
     key: str = ""
     goods: Any = None
     posts: list[_Post] = field(default_factory=list)
+    ended: list[str] = field(default_factory=list)
+    """What the workers died of that nobody ended."""
 
     def prepare(self, goods: Goods) -> None:
         """Put a job into the object store; workers that opened another one are ended."""
@@ -406,6 +425,7 @@ class _Crew:
         """Replace a worker that ended; the unit that it did is done again by another, or given up."""
         self.posts.remove(post)
         post.end()
+        self.held.ended.append(_line(error))
         if not post.is_open:
             self.stillborn += 1
             if self.stillborn >= TRIES:
