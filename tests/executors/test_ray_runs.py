@@ -19,7 +19,7 @@ from salsanity.suite import judging
 
 @pytest.fixture(autouse=True)
 def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(judging, "draw_report", lambda folder, narrator: None)
+    monkeypatch.setattr(judging, "draw_report", lambda *_: None)
 
 
 def small() -> nn.Module:

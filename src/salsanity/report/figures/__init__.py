@@ -96,7 +96,7 @@ def _of_check(part: Part) -> Iterator[tuple[str, Figure]]:
     ):
         for view in part.views:
             yield view, states_figure(part, view=view)
-    if not len(part.scores):
+    if not part.rows.methods(part.record.name):
         return
     for k, similarity in enumerate(part.similarities):
         name = _safe(similarity, f"similarity{k + 1}")
