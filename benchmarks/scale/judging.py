@@ -55,10 +55,12 @@ RECORD = CheckRecord(
 
 
 def ids_of(images: int) -> list[str]:
+    """Return the ids of the images."""
     return [hashlib.sha256(str(i).encode()).hexdigest() for i in range(images)]
 
 
 def keys(images: int, draws: int) -> Iterator[UnitKey]:
+    """Yield every unit of the run."""
     ids = ids_of(images)
     named = tuple(f"{m}#000000000000" for m in (*METHODS, *CONTROLS))
     measured = tuple(f"{s}#000000000000" for s in SIMILARITIES)
@@ -103,6 +105,7 @@ def result_of(key: UnitKey) -> UnitResult:
 
 
 def document(images: int, draws: int) -> dict[str, Any]:
+    """Return spec.json of the run."""
     listed = [
         {"id": i, "name": f"{k:06d}.png", "label": None, "target": 0}
         for k, i in enumerate(ids_of(images))
@@ -183,6 +186,7 @@ def judge(folder: Path, *, suspicious: bool) -> None:
 
 
 def main() -> int:
+    """Write the folder if need be, and judge it in a new process."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -108,7 +108,7 @@ class Rows:
             rows[name] = self._codes(name, *texts[name])
         (checks, of_check), (methods, of_method) = texts["check"], texts["method"]
         self._note_stages(texts, numbers["stage_index"])
-        group = of_check.astype(np.int64) * max(1, len(methods)) + of_method
+        group = (of_check * len(methods) + of_method).astype(np.int16)  # few, and fast to sort
         order = np.argsort(group, kind="stable")
         starts = np.flatnonzero(np.diff(group[order], prepend=-1))
         for start, stop in zip(starts, [*starts[1:], count], strict=True):
@@ -170,12 +170,12 @@ class Rows:
     def _note_stages(self, texts: Mapping[str, Column], index: NDArray[Any]) -> None:
         """Keep the least index of every stage of a check."""
         (checks, of_check), (stages, of_stage) = texts["check"], texts["stage"]
-        for place in np.unique(of_stage):
-            at = of_stage == place
-            for check in np.unique(of_check[at]):
-                key = str(checks[check]), str(stages[place])
-                least = int(index[at & (of_check == check)].min())
-                self.stage_index[key] = min(least, self.stage_index.get(key, least))
+        pairs = of_check.astype(np.int64) * len(stages) + of_stage
+        order = np.lexsort((index, pairs))
+        firsts = order[np.flatnonzero(np.diff(pairs[order], prepend=-1))]
+        for first in firsts.tolist():
+            key = str(checks[of_check[first]]), str(stages[of_stage[first]])
+            self.stage_index[key] = min(int(index[first]), self.stage_index.get(key, 2**31))
 
     def _spill(self) -> None:
         for bucket in self.buckets.values():

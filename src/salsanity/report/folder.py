@@ -12,23 +12,18 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
 from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
 from salsanity.report.terms import method_names, short_name
 from salsanity.rows import RowArray, Rows
-from salsanity.store.directory import TEXTS, add_rows, asked_units, is_asked
+from salsanity.store.directory import add_rows, asked_units, is_asked, read_texts_coded
 from salsanity.store.folder import inside
 from salsanity.store.upgrade import upgraded, upgraded_gates, upgraded_verdicts
 from salsanity.verdicts import curves, from_json
 
 REQUIRED: Final = ("checks", "model", "methods", "views", "images")
-SCORE_COLUMNS: Final = [
-    *("check", "draw", "stage", "stage_index", "image"),
-    *("method", "view", "similarity", "value", "chance", "reason"),
-]
 RAISED: Final = " raised "
 """What the reasons of scores that a broken explainer left undefined have in common."""
 OF_CHANCE: Final = "chance: "
@@ -321,7 +316,7 @@ def _read_scores(folder: Path, spec: Json) -> Rows:
 
 def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None, rows: Rows) -> None:
     try:
-        table = pq.read_table(path, columns=list(SCORE_COLUMNS), read_dictionary=TEXTS)
+        table = read_texts_coded(path)
         about = (table.schema.metadata or {}).get(b"salsanity")
         key = None if about is None else UnitKey.from_json(json.loads(about)["unit"])
         if key is None or is_asked(key, asked):

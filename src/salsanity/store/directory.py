@@ -129,9 +129,7 @@ class DirectoryStore:
         """Read one unit's file with texts as they lie in it, by dictionary; None where it is cut or damaged."""
         try:
             looked = _looks(path)
-            table = pq.read_table(
-                path, page_checksum_verification=True, read_dictionary=TEXTS, partitioning=None
-            )
+            table = read_texts_coded(path)
             scores = table.select(SCHEMA.names)
             content = json.loads(table.schema.metadata[_META])
             known = self._known.get(path.name)
@@ -306,6 +304,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def read_texts_coded(path: Path) -> pa.Table:
+    """Read a unit's file, checking its pages, with texts as dictionaries."""
+    with pq.ParquetFile(path, read_dictionary=TEXTS, page_checksum_verification=True) as file:
+        return file.read(use_threads=False)  # small files: threads cost more than they save
+
+
 def _frugal(key: UnitKey) -> UnitKey:
     """Return the key with the ids of images that other keys hold too."""
     return replace(key, images=tuple(map(sys.intern, key.images)))
@@ -378,7 +382,7 @@ def add_rows(
             numbers = {name: column[kept] for name, column in numbers.items()}
     rows.add(texts, numbers)
     names, codes = texts["method"]
-    return frozenset(str(names[code]) for code in np.unique(codes))
+    return frozenset(str(names[code]) for code in np.flatnonzero(np.bincount(codes)).tolist())
 
 
 def _is_among(column: Column, names: Collection[str]) -> Any:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from dataclasses import dataclass, field
+from typing import Any, Final, final
 
 import numpy as np
 import pandas as pd
@@ -86,6 +86,10 @@ class Scores:
     value: FloatArray
     chance: FloatArray
     reason: CodeArray
+    _last: dict[Any, StageTable] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The table that was made last: the figures ask twice."""
 
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
@@ -107,6 +111,15 @@ class Scores:
         that is missing counts as undefined. Images of the stages `beside` count too, so that the
         rows of their tables are the same images. `needs`: the scores whose absence is counted as undefined.
         """
+        asked = (place, stage, beside, tuple(needs))
+        if asked not in self._last:
+            self._last.clear()
+            self._last[asked] = self._table(place, stage, beside, needs)
+        return self._last[asked]
+
+    def _table(
+        self, place: Place, stage: str, beside: tuple[str, ...], needs: Collection[str]
+    ) -> StageTable:
         method, view, similarity = place
         images = _Places.of(*(self.image[self._span(method, name)] for name in (stage, *beside)))
         draws = _Places.of(self.draw[self._span(method, stage)])
@@ -173,7 +186,10 @@ class Scores:
             low = low * len(self.names[column]) + self.names[column][name]
         for column in KEYS[len(names) :]:
             low, width = low * len(self.names[column]), width * len(self.names[column])
-        start, stop = np.searchsorted(self.key, (low, low + width))
+        bounds = np.array(
+            (low, low + width), dtype=self.key.dtype
+        )  # else all keys would be widened
+        start, stop = np.searchsorted(self.key, bounds)
         return slice(int(start), int(stop))
 
 
