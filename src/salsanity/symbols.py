@@ -89,15 +89,18 @@ def home_of(spec: str) -> Path:
     return Path(where).expanduser().resolve().parent if where.endswith(".py") else Path.cwd()
 
 
-def load_file(path: Path) -> ModuleType:
-    """Import a user's file as a module, or return it where it is imported and neither it nor its neighbours changed."""
+def load_file(path: Path, *, name: str | None = None) -> ModuleType:
+    """Import a user's file as a module, or return it where it is imported and neither it nor its neighbours changed.
+
+    `name`: what the module is called, where the file is a copy of one that lies elsewhere.
+    """
     path = path.expanduser()
     if not path.is_file():
         raise UsageError(
             f"Expected a Python file at {path}, found none; check the path before the colon"
         )
     path = path.resolve()
-    name = module_name(path)
+    name = name or module_name(path)
     known = sys.modules.get(name)
     if known is not None and not _forgotten_if_changed(known):
         return known
@@ -269,12 +272,18 @@ class _Record:
     late: frozenset[str]
 
 
-def _record_of(folder: Path) -> _Record:
-    files = {}
+def imported_below(folder: Path) -> tuple[Path, ...]:
+    """List the files of the user's below a folder that this process imported."""
+    found = []
     for module in [*sys.modules.values()]:
         file = getattr(module, "__file__", None)
         if file is not None and Path(file).is_relative_to(folder) and not _is_foreign(module):
-            files[Path(file)] = _digest(Path(file))
+            found.append(Path(file))
+    return tuple(found)
+
+
+def _record_of(folder: Path) -> _Record:
+    files = {file: _digest(file) for file in imported_below(folder)}
     return _Record(folder, files, _late_imports(files) & _neighbours(folder).keys())
 
 
