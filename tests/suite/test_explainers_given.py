@@ -196,7 +196,8 @@ def test_an_explainer_may_import_its_neighbours_when_it_is_called(
     file = tmp_path / "mine" / "late.py"
     file.write_text(
         "def explain(model, x, t):\n    import parts_of_mine\n    return parts_of_mine.explain(model, x, t)\n\n\n"
-        "class Explainer:\n    __name__ = 'explainer'\n\n    def __call__(self, model, x, t):\n        return explain(model, x, t)\n"
+        "class Explainer:\n    __name__ = 'explainer'\n\n    def __call__(self, model, x, t):\n"
+        "        return explain(model, x, t)\n"
         "\n\nmade = Explainer()\n"
     )
     monkeypatch.chdir(tmp_path)
