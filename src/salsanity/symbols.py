@@ -145,6 +145,23 @@ def _from_package(name: str) -> ModuleType:
 
 
 @contextmanager
+def neighbours_of(value: object) -> Iterator[None]:
+    """Let a function or object of a user's file import its neighbours when it is called, as when the file was imported.
+
+    Does nothing for what comes from elsewhere, or imports all at the top.
+    """
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    module = sys.modules.get(str(getattr(kind, "__module__", "")))
+    file = Path(str(getattr(module, "__file__", "")))
+    home = next((r.folder for r in _records() if r.late and file in r.files), None)
+    if home is None:
+        yield
+    else:
+        with at_home(home):
+            yield
+
+
+@contextmanager
 def _importing(what: str) -> Iterator[None]:
     try:
         yield
@@ -317,13 +334,18 @@ def _imported(node: ast.AST) -> list[str]:
 
 def _late_elsewhere(folder: Path) -> frozenset[str]:
     """List the neighbours that files of other folders import when called: these names must not come to mean others."""
-    records = [
+    found = [record.late for record in _records() if record.folder != folder]
+    return frozenset().union(*found)
+
+
+def _records() -> list[_Record]:
+    """Return what is known of the files that users named."""
+    found = [
         getattr(getattr(module, "__spec__", None), "loader_state", None)
         for name, module in [*sys.modules.items()]
         if name.startswith(USER)
     ]
-    found = [r.late for r in records if isinstance(r, _Record) and r.folder != folder]
-    return frozenset().union(*found)
+    return [record for record in found if isinstance(record, _Record)]
 
 
 def _check_late_imports(path: Path, names: frozenset[str]) -> None:
