@@ -154,7 +154,9 @@ def test_a_later_run_s_pictures_are_not_shown_as_an_earlier_one_s(tmp_path: Path
 
 def test_pictures_that_a_later_run_left_alone_are_still_shown(tmp_path: Path) -> None:
     first = salsanity.run("class", chain().float(), X, methods=["gradient"], out=tmp_path, **FAST)
-    salsanity.run("class", chain().float(), X, methods=["gradient", "smoothgrad"], out=tmp_path, **FAST)
+    salsanity.run(
+        "class", chain().float(), X, methods=["gradient", "smoothgrad"], out=tmp_path, **FAST
+    )
     assert first.figure("states").axes
     assert first.run.parts[0].gallery[0].has("gradient", "trained")
     assert not first.run.parts[0].gallery[0].has("smoothgrad", "trained")
