@@ -131,6 +131,8 @@ class Line:
     """Why it cannot pass, where the measurement is a lower bound of the retained similarity; empty: it can."""
     nothing: bool = False
     """Whether "nothing changed" is asked here."""
+    by_samples: bool = False
+    """Whether more samples of a method that draws some would raise what is retained here."""
 
 
 @dataclass(frozen=True)

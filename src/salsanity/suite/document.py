@@ -58,6 +58,7 @@ def _run_settings(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
         "recorded_images": run.recorded_images,
         "baseline_pool": run.baseline_pool,
         "memory_format": run.speed.memory_format,
+        "batched": {one.name: one.batched for one in run.tries},
         "spatial_layer": run.tools.spatial.name if run.tools.spatial else None,
         "image_problems": run.index.problems[:100],
         "duplicates": run.index.duplicates,

@@ -26,6 +26,7 @@ from salsanity.verdicts import (
     judge_until_decided,
     plan_looks,
     to_json,
+    with_samples,
 )
 
 
@@ -176,11 +177,18 @@ def _judged(
         "multiplied": frozenset(document.get("multiplied", ())),
     }
     if not document.get("until_decided") or not has_rounds(record):
-        return Judged(record, tuple(judge(own, record, **asked)), gates)
-    ids = [image["id"] for image in document["images"]]
-    looks = plan_looks(len(ids), record.draws)
-    found = judge_until_decided(own, record, images=ids, looks=looks, **asked)
-    return Judged(record, tuple(found), gates)
+        found = judge(own, record, **asked)
+    else:
+        ids = [image["id"] for image in document["images"]]
+        looks = plan_looks(len(ids), record.draws)
+        found = judge_until_decided(own, record, images=ids, looks=looks, **asked)
+    return Judged(record, tuple(with_samples(found, record, samples_of(document))), gates)
+
+
+def samples_of(document: Mapping[str, Any]) -> dict[str, int]:
+    """Return the samples of each method that draws some, as spec.json has them."""
+    told = document.get("method_settings", {})
+    return {name: one["samples"] for name, one in told.items() if one.get("samples")}
 
 
 def _reasons(judged: Iterable[Judged], failed: Sequence[Mapping[str, Any]]) -> list[str]:

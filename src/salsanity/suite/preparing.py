@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -149,6 +149,7 @@ class Run:
             shown,
             largest_batch=self.network.largest_batch,
             threads=torch.get_num_threads(),
+            batched=self.tools.batched,
             here=Opened(self.network, worker, self.spec.unit_timeout),
         )
 
@@ -161,7 +162,7 @@ def prepare_run(asked: Asked) -> Run:
     bench = _bench(asked, entries)
     allowed = _admitted(asked, bench)
     checks, left_out = _settled(asked, bench.ground)
-    tries = _tried(bench, allowed, checks)
+    tries = _tried(bench, allowed, checks, asked.recorded("batched", {}))
     speed = _speed(asked, bench.some, bench.targets, _ahead(bench, allowed, checks))
     images = [entry.to_json() for entry in entries]
     remarks = (
@@ -243,12 +244,17 @@ def _admitted(asked: Asked, bench: Bench) -> Admitted:
     return allowed
 
 
-def _tried(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> tuple[Tried, ...]:
-    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come."""
+def _tried(
+    bench: Bench, allowed: Admitted, checks: Sequence[Settled], recorded: Mapping[str, bool]
+) -> tuple[Tried, ...]:
+    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come.
+
+    `recorded`: which of them the run in the folder gave batches.
+    """
     tools = replace(bench.tools, methods=allowed.methods)
     foreign = [m for m in allowed.methods if is_foreign(m, tools, *bench.one)]
     worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
-    found = tuple(tried(worker, method, bench.ids) for method in foreign)
+    found = tuple(tried(worker, m, bench.ids, batched=recorded.get(m.name)) for m in foreign)
     for one in found:
         if one.why_not is not None:
             raise MethodError(one.why_not)
@@ -271,7 +277,8 @@ def _at_speed(
     tools: Instruments, speed: Speed, allowed: Admitted, tries: Sequence[Tried]
 ) -> Instruments:
     worth = {one.name: one.seconds / speed.seconds for one in tries}
-    return replace(at_speed(tools, speed, allowed.methods), worth=worth)
+    batched = frozenset(one.name for one in tries if one.batched)
+    return replace(at_speed(tools, speed, allowed.methods), worth=worth, batched=batched)
 
 
 def _steady(asked: Asked, index: ImageIndex) -> tuple[Asked, tuple[str, ...]]:

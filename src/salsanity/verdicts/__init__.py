@@ -6,6 +6,7 @@ from salsanity.verdicts.exchange import pair_index
 from salsanity.verdicts.gates import Gate, accuracy_gate, collapse_gates
 from salsanity.verdicts.headline import distrust
 from salsanity.verdicts.judge import judge
+from salsanity.verdicts.samples import samples_wanted, with_samples
 from salsanity.verdicts.sequential import Look, judge_until_decided, plan_looks, settled_at
 from salsanity.verdicts.serial import from_json, to_json
 from salsanity.verdicts.words import LADDER, ladder
@@ -27,6 +28,8 @@ __all__ = [
     "ladder",
     "pair_index",
     "plan_looks",
+    "samples_wanted",
     "settled_at",
     "to_json",
+    "with_samples",
 ]
