@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from salsanity.records import Outcome
     from salsanity.suite import (
         data_randomization_test,
+        merge,
         model_randomization_test,
         run,
         shortcut_test,
@@ -48,6 +49,7 @@ _HOMES = {
     "TrainingError": "salsanity.errors",
     "UsageError": "salsanity.errors",
     "data_randomization_test": "salsanity.suite",
+    "merge": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
     "run": "salsanity.suite",
     "shortcut_test": "salsanity.suite",
@@ -69,6 +71,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "data_randomization_test",
+    "merge",
     "model_randomization_test",
     "run",
     "shortcut_test",

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from salsanity.records import Outcome
 from salsanity.report import read_run
-from salsanity.report.compare import compare_runs
+from salsanity.report.compare import compare_runs, signed
 from salsanity.report.html import render
 
 
@@ -112,3 +112,9 @@ def test_equal_runs_have_no_difference(cascade: Path) -> None:
         assert shift is not None
         assert (shift.found.value, shift.found.low, shift.found.high) == (0, 0, 0)
         assert not shift.found.is_clear
+
+
+def test_a_difference_is_written_with_its_sign() -> None:
+    assert [signed(v) for v in (0.123, -0.05, 0.001, -0.001, float("nan"))] == [
+        *("+0.12", "\N{MINUS SIGN}0.05", "0.00", "0.00", "–"),
+    ]

@@ -81,6 +81,19 @@ def card(
     return 0
 
 
+def merge(
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    folders: Annotated[list[Path], typer.Argument(help="Run folders.")],
+) -> int:
+    """Make one run of several that hold other images, or with other seeds other draws, of the same question."""
+    from salsanity.cli.showing import show
+    from salsanity.suite.joining import merge_runs
+
+    for folder in folders:
+        _check_run(folder)
+    return show(merge_runs(folders, out), as_json=False)
+
+
 def _check_run(folder: Path) -> None:
     if not (folder / "spec.json").is_file():
         raise UsageError(f"expected a run folder, got {folder}, which has no spec.json")

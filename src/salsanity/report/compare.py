@@ -197,9 +197,8 @@ def _shift(first: Part, other: Part, method: str) -> Shift | None:
 
 
 def signed(value: float) -> str:
-    """Write a difference with its sign."""
-    text = decimals(value)
-    return text if text.startswith("\N{MINUS SIGN}") or value != value else f"+{text}"
+    """Write a difference with its sign; none where it rounds to zero."""
+    return f"+{decimals(value)}" if round(value, 2) > 0 else decimals(value)
 
 
 def _sentence(rows: Sequence[Across], settings: Sequence[Setting]) -> str:

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     )
     from salsanity.suite.result import Result
 
-__all__ = ["data_randomization_test", "model_randomization_test", "run", "shortcut_test"]
+__all__ = [
+    "data_randomization_test",
+    "merge",
+    "model_randomization_test",
+    "run",
+    "shortcut_test",
+]
 
 SIMILARITIES = ("spearman", "ssim", "hog")
 
@@ -197,3 +203,17 @@ def shortcut_test(
         odd=(*odd, *oddities),
     )
     return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
+
+
+def merge(folders: Sequence[str | Path], out: str | Path, *, progress: bool = False) -> Result:
+    """Make one run of several that hold other images, or other draws, of the same question, in the new folder `out`.
+
+    Runs with one seed must hold disjoint images and the same draws; runs of the same images must have a seed each, and their
+    draws are numbered on. Network, explainers, checks and options must be the same.
+
+    Raises `StoreError` for a folder that does not fit the first one, `UsageError` where `out` is not empty.
+    """
+    from salsanity.suite.joining import merge_runs
+    from salsanity.suite.opening import narrator_for
+
+    return merge_runs(folders, out, narrator=narrator_for(progress))

@@ -17,6 +17,7 @@ from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Verdict
 from salsanity.report import read_run, write_figures, write_report
 from salsanity.rows import Rows
 from salsanity.store.directory import DirectoryStore, UnitNotes, UnitRecord
+from salsanity.store.merging import BEFOREHAND
 from salsanity.units.health import pooled
 from salsanity.verdicts import (
     Gate,
@@ -123,6 +124,10 @@ def _judge_and_write(
             "unheard": unheard(records, facts),
             "time": {"seconds": _seconds(records, facts.seconds), "this_time": facts.seconds},
             "failed_units": list(facts.failed),
+            BEFOREHAND: {
+                "gates": {name: list(reasons) for name, reasons in facts.gates.items()},
+                "unwatched": sorted(facts.unwatched),
+            },
         },
     )
     return scores

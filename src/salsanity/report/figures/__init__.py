@@ -72,7 +72,8 @@ def figure(run: Run | Part, kind: str | None = None, **options: Unpack[FigureOpt
     if look.title is not None and look.ax is not None:
         look.ax.set_title(look.title)
     elif look.title is not None:
-        made.suptitle(look.title, fontsize=9, y=0.995, va="top", x=0.01, ha="left")
+        top = 1 - 0.04 / made.get_figheight()
+        made.suptitle(look.title, fontsize=9, y=top, va="top", x=0.01, ha="left")
     made.__dict__["_repr_png_"] = partial(png_of, made)
     if path is not None:
         save(made, _ending(Path(path)))

@@ -47,16 +47,17 @@ def bars_figure(
             _axes_of(look.ax, part, table, methods, views[-1], look)
             return root(look.ax)
         width = look.inches(0.5 * len(methods) + 1.2)
-        height = 1.9 * len(views) + 1.3
+        height = 1.9 * len(views) + 1.3 + look.head
         figure = Figure(figsize=(width, height))
         panels = figure.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False)
         places = {"left": 0.75 / width, "right": 1 - 0.1 / width, "hspace": 0.12}
-        figure.subplots_adjust(**places, bottom=0.95 / height, top=1 - 0.4 / height)
+        figure.subplots_adjust(**places, bottom=0.95 / height, top=1 - (0.4 + look.head) / height)
         for axes, one in zip(panels[:, 0], views, strict=True):
             _axes_of(axes, part, table, methods, one, look)
         figure.legend(
             *panels[0, 0].get_legend_handles_labels(),
             loc="upper center",
+            bbox_to_anchor=(0.5, 1 - look.head / height),
             ncols=3,
             frameon=False,
             labelcolor=INK,

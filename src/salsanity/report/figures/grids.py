@@ -110,16 +110,18 @@ def _drawn(grid: Grid, view: str, *, photos: Sequence[GalleryImage], look: Look)
     beside = len(photos) == len(grid.rows)
     ch, cw = _cell(size, columns, look, labels=0.1 if beside else LABELS)
     left = (0.1 if beside else LABELS) + cw + 3 * GAP
-    top = 0.15 + _heading_height(grid.columns)
+    top = 0.15 + _heading_height(grid.columns) + look.head
     w = left + columns * (cw + GAP) + 0.1
     h = top + rows * (ch + GAP) + FOOT
     figure = Figure(figsize=(max(w, 3.2), h))
     axes = blank_axes(figure, left, FOOT, columns * (cw + GAP), rows * (ch + GAP))
     _filled(axes, grid, view, size, look)
+    room = 16 if look.width is None else max(5, int(cw / 0.055))
     for k, photo in enumerate(photos):
         bottom = FOOT + (rows - 1 - k) * (ch + GAP) + GAP / 2
-        _photo(figure, photo, (0.1, bottom, cw, ch), titled=not beside)
-    figure.text(0.1 / w, 0.1 / h, _scaling(view, look), color=MUTED, fontsize=6.5)
+        _photo(figure, photo, (0.1, bottom, cw, ch), room=0 if beside else room)
+    fitting = 5.5 if look.width is not None and w < 4.2 else 6.5
+    figure.text(0.1 / w, 0.1 / h, _scaling(view, look), color=MUTED, fontsize=fitting)
     return figure
 
 
@@ -183,7 +185,12 @@ def _show(axes: Axes, canvas: np.ndarray, holes: np.ndarray, view: str, look: Lo
     )
     low = -1.0 if view == "signed" else 0.0
     shown = axes.imshow(
-        canvas, cmap=colours, vmin=low, vmax=1.0, aspect="auto", interpolation="nearest"
+        canvas,
+        cmap=colours,
+        vmin=low,
+        vmax=1.0,
+        aspect="auto" if look.ax is None else "equal",
+        interpolation="nearest",
     )
     shown.set_alpha(np.where(holes, 0.0, 1.0))
     shown.set_gid("maps")
@@ -203,13 +210,14 @@ def _headings(axes: Axes, grid: Grid, *, slanted: bool) -> None:
 
 
 def _photo(
-    figure: Figure, image: GalleryImage, box: tuple[float, float, float, float], *, titled: bool
+    figure: Figure, image: GalleryImage, box: tuple[float, float, float, float], *, room: int
 ) -> None:
+    """Draw the photograph with the class that is explained, in at most `room` letters."""
     axes = blank_axes(figure, *box)
     axes.imshow(rgb(image.photo()), aspect="auto", interpolation="nearest")
     for spine in axes.spines.values():
         spine.set_visible(False)
-    if titled:
+    if room:
         name = printable(image.target)
-        short = name if len(name) <= 16 else name[:15] + "…"
+        short = name if len(name) <= room else name[: room - 1] + "…"
         axes.text(0.5, -0.06, short, transform=axes.transAxes, ha="center", va="top", fontsize=6.5)

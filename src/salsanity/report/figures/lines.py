@@ -98,12 +98,12 @@ def _panels(
     rows = math.ceil(len(methods) / columns)
     width = look.inches(PANEL[0] * columns + LEFT + 0.1)
     across = (width - LEFT - 0.1) / columns
-    height = PANEL[1] * rows + TOP + BOTTOM
+    height = PANEL[1] * rows + TOP + BOTTOM + look.head
     figure = Figure(figsize=(width, height))
     low = _lowest(table)
     for k, method in enumerate(methods):
         row, column = divmod(k, columns)
-        bottom = height - TOP - (row + 1) * PANEL[1] + GAP[1]
+        bottom = height - look.head - TOP - (row + 1) * PANEL[1] + GAP[1]
         inner = across - GAP[0], PANEL[1] - GAP[1]
         axes = blank_axes(figure, LEFT + column * across, bottom, *inner)
         curve_panel(axes, table[table["method"] == method].sort_values("stage_index"), look)
@@ -158,7 +158,7 @@ def _key(figure: Figure, part: Part, look: Look) -> None:
     BLUE, GREY, ORANGE = (look.color(*of) for of in ROLES)
     narrow = {"ncols": 1, "fontsize": 5.5, "borderaxespad": 0.1, "labelspacing": 0.1}
     usual = {"ncols": 3, "fontsize": 6.5}
-    fitting: Any = usual if figure.get_figwidth() >= 5 else narrow
+    fitting: Any = usual if figure.get_figwidth() >= 6 else narrow
     entries: tuple[tuple[str, str, Any], ...] = (
         ("similarity to the reference map", BLUE, "-"),
         ("chance: maps of other images", GREY, (0, (4, 2))),
@@ -168,6 +168,7 @@ def _key(figure: Figure, part: Part, look: Look) -> None:
     figure.legend(
         handles=lines,
         loc="upper center",
+        bbox_to_anchor=(0.5, 1 - look.head / figure.get_figheight()),
         frameon=False,
         labelcolor=INK,
         **fitting,

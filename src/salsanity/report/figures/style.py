@@ -67,6 +67,11 @@ class Look:
     width: float | str | None = None
     ax: Axes | None = None
 
+    @property
+    def head(self) -> float:
+        """Inches that the title of a figure takes; none of axes, which have their own."""
+        return 0.25 if self.title is not None and self.ax is None else 0.0
+
     def chosen(self, methods: Sequence[str], controls: Sequence[str]) -> list[str]:
         """Return the methods to draw, of those of the run and its controls; `UsageError` for one that it does not have."""
         every = [*methods, *controls]
