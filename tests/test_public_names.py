@@ -25,6 +25,8 @@ def test_all_is_what_it_was() -> None:
         "__version__",
         "data_randomization_test",
         "model_randomization_test",
+        "partner_maps",
+        "retained_similarity",
         "run",
         "shortcut_test",
     ]

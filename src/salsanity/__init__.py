@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         shortcut_test,
     )
     from salsanity.suite.result import Result
+    from salsanity.units.batch import partner_maps, retained_similarity
     from salsanity.units.spec import RunSpec
 
 __version__ = "0.1.0"
@@ -49,6 +50,8 @@ _HOMES = {
     "UsageError": "salsanity.errors",
     "data_randomization_test": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
+    "partner_maps": "salsanity.units.batch",
+    "retained_similarity": "salsanity.units.batch",
     "run": "salsanity.suite",
     "shortcut_test": "salsanity.suite",
 }
@@ -70,6 +73,8 @@ __all__ = [
     "__version__",
     "data_randomization_test",
     "model_randomization_test",
+    "partner_maps",
+    "retained_similarity",
     "run",
     "shortcut_test",
 ]
