@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from salsanity.report.folder import Part
 from salsanity.report.terms import limit, measured, method_name, printable, similarity_name
+
+LISTED: Final = 1000
+"""Elements of a list of spec.json that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -205,5 +209,18 @@ def _state(rows: list[Any]) -> str:
 
 
 def spec_text(part: Part) -> str:
-    """Return spec.json for reading: without control characters that JSON would let through."""
-    return json.dumps(dict(part.spec), indent=2, ensure_ascii=False)
+    """Return spec.json for reading: without control characters that JSON would let through, long lists by their beginning."""
+    return json.dumps(_begun(dict(part.spec)), indent=2, ensure_ascii=False)
+
+
+def _begun(value: Any) -> Any:
+    """Return a JSON value with no list longer than `LISTED`."""
+    if isinstance(value, Mapping):
+        return {key: _begun(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    left = len(value) - LISTED
+    return [
+        *map(_begun, value[:LISTED]),
+        *([f"... and {left:,} more in spec.json"] if left > 0 else []),
+    ]
