@@ -343,7 +343,7 @@ def test_what_an_earlier_call_left_in_the_place_of_weights_is_refused():
 class Caching(Small):
     """Keeps a weight that it computed where no attribute holds it."""
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - as people write it
+    @functools.cache  # noqa: B019 - as people write it
     def doubled(self) -> torch.Tensor:
         return 2 * self.b.weight
 

@@ -19,6 +19,9 @@ from salsanity.report.terms import (
     similarity_name,
 )
 
+LISTED: Final = 1000
+"""Elements of a list of spec.json that the page shows."""
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -214,14 +217,27 @@ def _state(rows: list[Any]) -> str:
 
 def spec_text(part: Part) -> str:
     """Return spec.json for reading: without folders of a machine in the names of network and images, nor control characters
-    that JSON would let through."""
+    that JSON would let through; long lists by their beginning."""
     spec = dict(part.spec)
     spec["model"] = {**spec["model"], "name": part.model_name}
     if isinstance(spec.get("data"), Mapping):
         spec["data"] = {**spec["data"], "name": _data(spec)}
-    return json.dumps(spec, indent=2, ensure_ascii=False)
+    return json.dumps(_begun(spec), indent=2, ensure_ascii=False)
 
 
 def _data(spec: Json) -> str:
     """Return what the images are called, without the folders that they lie in."""
     return short_name(str((spec.get("data") or {}).get("name", "?")))
+
+
+def _begun(value: Any) -> Any:
+    """Return a JSON value with no list longer than `LISTED`."""
+    if isinstance(value, Mapping):
+        return {key: _begun(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    left = len(value) - LISTED
+    return [
+        *map(_begun, value[:LISTED]),
+        *([f"... and {left:,} more in spec.json"] if left > 0 else []),
+    ]

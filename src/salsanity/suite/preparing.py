@@ -21,7 +21,9 @@ from salsanity.narrator import Notes
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
+from salsanity.store.remembered import Remembered
 from salsanity.suite.asking import CPU_EFFORT
+from salsanity.suite.streaming import FIRST, STREAM_FROM, MoreImages, is_streamed, remembered_key
 from salsanity.suite.subject import Subject
 from salsanity.units.admit import (
     Admitted,
@@ -32,7 +34,7 @@ from salsanity.units.admit import (
     shared_cost,
 )
 from salsanity.units.identity import Prints
-from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
+from salsanity.units.images import ChunkReader, Finder, ImageEntry, ImageIndex, begun
 from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
 from salsanity.units.speed import Ahead, Speed, measured_speed, precision_error
@@ -105,6 +107,8 @@ class Run:
     baseline_pool: int
     tries: tuple[Tried, ...] = ()
     """How explainers that are not ours did when they were tried."""
+    more: MoreImages | None = None
+    """Images that are found while the run goes; `entries` are then the first."""
 
     @property
     def network(self) -> Network:
@@ -160,7 +164,7 @@ class Run:
 
 def prepare_run(asked: Asked) -> Run:
     """Read the images once, aim, try every method, settle the checks, and measure the speed."""
-    index = _indexed(asked)
+    index, finder = _indexed(asked)
     asked, steady = _steady(asked, index)
     entries, accuracy = _aimed(asked, index)
     bench = _bench(asked, entries)
@@ -195,6 +199,7 @@ def prepare_run(asked: Asked) -> Run:
         max(images, asked.recorded("recorded_images", []), key=len),
         bench.pool,
         tries,
+        _more(asked, finder),
     )
 
 
@@ -213,6 +218,8 @@ class Bench:
     ids: tuple[str, ...]
     some: Tensor
     targets: Tensor
+    count: int
+    """How many images the run has at most."""
 
     @property
     def few(self) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -235,7 +242,8 @@ def _bench(asked: Asked, entries: Sequence[ImageEntry]) -> Bench:
     tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
     make = asked.subject.make_model
     ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
-    return Bench(tools, ground, reader, size, ids, some, targets)
+    count = min(len(asked.source), asked.spec.max_images)
+    return Bench(tools, ground, reader, size, ids, some, targets, max(count, len(ids)))
 
 
 def _admitted(asked: Asked, bench: Bench) -> Admitted:
@@ -325,7 +333,7 @@ def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[s
 
 def _ahead(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> Ahead:
     """Say what the run will do, of which measuring the speed takes a small part."""
-    each = len(bench.ids) * shared_cost(bench.tools, allowed.methods, *bench.one)
+    each = bench.count * shared_cost(bench.tools, allowed.methods, *bench.one)
     states = sum(len(_changed(c.check, d)) for c in checks for d in range(c.check.draws))
     return Ahead((1 + states) * each, each)
 
@@ -374,17 +382,36 @@ def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
     )
 
 
-def _indexed(asked: Asked) -> ImageIndex:
-    recorded = asked.recorded("recorded_images", [])
-    index = index_images(
-        asked.source,
-        seed=asked.spec.seed,
-        limit=asked.spec.max_images,
-        recorded=recorded[: asked.spec.max_images],
-        names=getattr(asked.source, "names", None),
-    )
+def _indexed(asked: Asked) -> tuple[ImageIndex, Finder]:
+    """Find the run's images; of a large run those that it begins with."""
+    limit = FIRST if is_streamed(asked.source, asked.spec) else asked.spec.max_images
+    recorded = asked.recorded("recorded_images", [])[: asked.spec.max_images]
+    finder = Finder(asked.source, seed=asked.spec.seed, names=getattr(asked.source, "names", None))
+    index = begun(finder, limit=limit, recorded=recorded[: max(limit, STREAM_FROM)])
     check_repeatable(asked.source, index.entries[0].index)
-    return index
+    return index, finder
+
+
+def _more(asked: Asked, finder: Finder) -> MoreImages | None:
+    """Return the images that a large run finds while it goes."""
+    if not is_streamed(asked.source, asked.spec):
+        return None
+    network = asked.network
+
+    def aim(_: Sequence[ImageEntry], x: Tensor) -> list[int]:
+        guesses: list[int] = (
+            logits_of(network, x.to(network.device), batch_size=8).argmax(1).tolist()
+        )
+        return guesses
+
+    key = remembered_key(asked.source, network.fingerprint, asked.spec)
+    return MoreImages(
+        finder,
+        asked.spec.max_images,
+        remembered=Remembered(asked.store.folder, key),
+        aim=aim,
+        target=lambda entry, guess: _target(asked, entry, guess),
+    )
 
 
 def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:

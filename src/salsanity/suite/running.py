@@ -45,6 +45,7 @@ from salsanity.suite.planning import changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
+from salsanity.suite.streamed import Streamed
 from salsanity.suite.subject import Subject, device_of
 from salsanity.units.containing import check_unchanged, contained, limit_note, time_limit
 from salsanity.units.identity import Prints
@@ -246,7 +247,8 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", [row for s in run.settled for row in s.coverage])
-    tell_cost(run, narrator, missing=missing, wanted=len(wanted))
+    if run.more is None:
+        tell_cost(run, narrator, missing=missing, wanted=len(wanted))
     began = time.perf_counter()
     gates = {s.check.name: s.gates for s in run.settled}
     facts = Facts(gates, run.accuracy, (), 0.0, run.unwatched)
@@ -255,7 +257,13 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
         lacking = missing_units(units, intact_units(store, gallery))
         return execute(run, lacking, gallery=gallery, executor=executor, narrator=narrator)
 
-    if run.spec.until_decided:
+    if run.more is not None:
+        found = Streamed(run, run.more, gallery, narrator)
+        failed = found.execute(executor)
+        document = found.document
+        store.write_json("spec.json", document)
+        facts = replace(facts, accuracy=found.accuracy)
+    elif run.spec.until_decided:
         rounds = Rounds(tuple(wanted), run.ids, document, facts)
         failed = rounds.run(store, compute, narrator)
     else:
