@@ -138,7 +138,7 @@ def test_what_a_figure_does_not_have_is_refused(small: Run) -> None:
         figure(small, "curves", image=1)
     with pytest.raises(UsageError, match="expected a width"):
         figure(small, "curves", width="huge")
-    with pytest.raises(UsageError, match="ends with .png, .pdf or .svg"):
+    with pytest.raises(UsageError, match=r"ends with \.png, \.pdf or \.svg"):
         figure(small, "curves", path="figure.doc")
 
 

@@ -10,7 +10,7 @@ from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import distrust
 from salsanity.report.terms import decimals, listed, measured, printable, similarity_name
-from salsanity.report.worst import deciding, furthest
+from salsanity.report.worst import deciding, decisive
 from salsanity.verdicts import Difference, Side, difference
 
 APART: Final = (
@@ -183,10 +183,10 @@ def _rows(parts: Sequence[Part]) -> Iterator[Across]:
 
 
 def _shift(first: Part, other: Part, method: str) -> Shift | None:
-    """Compare in the cell that decides in the first run, at the line where it is furthest beyond."""
+    """Compare in the cell that decides in the first run, at the line that its reason speaks of."""
     headline = first.headlines.get(method)
     cell = deciding(first, headline) if headline else None
-    kept = furthest(cell) if cell else None
+    kept = decisive(first, headline, cell) if headline and cell else None
     if cell is None or kept is None or cell.view is None or cell.similarity is None:
         return None
     one, two = Side(first.scores, first.record), Side(other.scores, other.record)
