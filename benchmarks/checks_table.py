@@ -3,8 +3,10 @@
     python benchmarks/checks_table.py --data DATA --out RUNS      # resumes; half an hour of one core
 
 The demo's network (trained here), the paper's CNN on MNIST (trained here for three epochs on 10,000 images), and from
-DATA/imagenet ResNet-18, GoogLeNet and Inception v3. Sizes are small on purpose: the table shows that the checks work on all of them and what
-they say; a verdict about a method needs the default sizes. `smooth_cascade` averages five copies; `exchange` has 19 draws.
+DATA/imagenet ResNet-18, GoogLeNet and Inception v3. Sizes are small on purpose: the table shows that the checks work on all
+of them and what they say; a verdict about a method needs the default sizes.
+
+`smooth_cascade` averages five copies; `exchange` has 19 draws.
 """
 
 from __future__ import annotations

@@ -26,6 +26,8 @@ def test_all_is_what_it_was() -> None:
         "data_randomization_test",
         "merge",
         "model_randomization_test",
+        "partner_maps",
+        "retained_similarity",
         "run",
         "shortcut_test",
     ]

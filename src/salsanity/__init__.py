@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         shortcut_test,
     )
     from salsanity.suite.result import Result
+    from salsanity.units.batch import partner_maps, retained_similarity
     from salsanity.units.spec import RunSpec
 
 __version__ = "0.1.0"
@@ -51,6 +52,8 @@ _HOMES = {
     "data_randomization_test": "salsanity.suite",
     "merge": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
+    "partner_maps": "salsanity.units.batch",
+    "retained_similarity": "salsanity.units.batch",
     "run": "salsanity.suite",
     "shortcut_test": "salsanity.suite",
 }
@@ -73,6 +76,8 @@ __all__ = [
     "data_randomization_test",
     "merge",
     "model_randomization_test",
+    "partner_maps",
+    "retained_similarity",
     "run",
     "shortcut_test",
 ]

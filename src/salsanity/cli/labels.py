@@ -64,7 +64,7 @@ def labels(given: Given) -> int:
 
     request = _request(given, asked, preset)
     narrator = TerminalNarrator(terminal())
-    result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
+    result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

@@ -14,6 +14,7 @@ from salsanity.cli import check, labels, shortcut, train
 from salsanity.cli.parameters import Command, allowed, flag, usual
 from salsanity.cli.wishes import Choice, Wishes
 from salsanity.errors import UsageError
+from salsanity.executors.workers import Workers
 from salsanity.options import Described, Kind, described
 from salsanity.schema import schema_of
 from salsanity.units.spec import RunSpec
@@ -56,6 +57,7 @@ def tables() -> str:
         "Every run": (RunSpec,),
         **{f"The check `{n}`: {kind.words.question}": (kind,) for n, kind in BUILT_IN.items()},
         "Checks, methods, similarities and results (command line and file)": (Choice, Wishes),
+        "The workers of the executor ray": (Workers,),
     }
     alone = {
         "check": check.COMMAND,
@@ -119,7 +121,7 @@ class CascadeArguments(CascadeOptions, total=False):
 
 def keywords() -> str:
     """Return a module of typed dictionaries: options of every run, of every check, and of some checks alone."""
-    run = {known.name: (known,) for known in described(RunSpec)}
+    run = {known.name: (known,) for known in (*described(RunSpec), *described(Workers))}
     parts = [KEYWORDS, _typed("RunOptions", "Pixels", "Options of every run.", run)]
     own = {name: {k.name: (k,) for k in described(kind)} for name, kind in BUILT_IN.items()}
     every: dict[str, tuple[Described, ...]] = {}

@@ -22,6 +22,7 @@ from salsanity.models.swap import swapped
 from salsanity.passes.overheard import Aside, Listener
 from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
+from salsanity.symbols import neighbours_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class _Task:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(self.listener.listening(module))
+            stack.enter_context(neighbours_of(self.request.explainer))
             maps = self.request.explainer(module, x.detach().clone(), targets.clone())
         return as_maps(maps, x, self.request.name)
 

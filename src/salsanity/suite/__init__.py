@@ -54,7 +54,8 @@ def run(
     all images or one for each; by default those that the network predicts. `make_model`: builds a fresh network, for the
     initialiser `fresh`. `methods`: names, callables `(model, inputs, targets) -> maps`, or `Method` objects; by default
     the paper's. `out`: the run folder; giving it again continues or extends the run. `executor`: what runs the units of
-    work, an object or the name of a plug-in; by default this process. `class_names`: by index, for the figures.
+    work: an object, "ray" (with `workers`, `address`, `gpus_per_worker`, `cpus_per_worker` as on the command line), or the
+    name of a plug-in; by default this process. `class_names`: by index, for the figures.
     `options`: fields of `RunSpec`, options of the checks, and the preprocessing of pixels: `size`, `resize`, `mean`,
     `std`, `channels`.
 
@@ -63,11 +64,12 @@ def run(
     from salsanity.checks.named import optional_of
     from salsanity.data.tensors import as_targets
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of
+    from salsanity.suite.opening import divided, executor_of, narrator_for, source_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
-    preprocessing, given = divided(options)
+    runs_on, given = executor_of(executor, options)
+    preprocessing, given = divided(given)
     names = tuple(class_names) if class_names else None
     source, odd = source_of(images, class_names=names, preprocessing=preprocessing)
     wanted = None if targets is None else as_targets(targets, source)
@@ -86,7 +88,7 @@ def run(
         optional=optional_of(check),
         odd=odd,
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
 
 
 def model_randomization_test(
@@ -132,11 +134,12 @@ def data_randomization_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of, teaching_of
+    from salsanity.suite.opening import divided, executor_of, narrator_for, source_of, teaching_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
-    preprocessing, given = divided(options)
+    runs_on, given = executor_of(executor, options)
+    preprocessing, given = divided(given)
     source, odd = source_of(test, preprocessing=preprocessing)
     more, oddities = (None, ()) if train is None else source_of(train, preprocessing=preprocessing)
     (check,), spec = asked(["labels"], given)
@@ -152,7 +155,7 @@ def data_randomization_test(
         train=more,
         odd=(*odd, *oddities),
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
 
 
 def shortcut_test(
@@ -180,11 +183,12 @@ def shortcut_test(
     from dataclasses import replace
 
     from salsanity.suite.asking import asked
-    from salsanity.suite.opening import divided, narrator_for, source_of, teaching_of
+    from salsanity.suite.opening import divided, executor_of, narrator_for, source_of, teaching_of
     from salsanity.suite.running import Request, run_checks
     from salsanity.suite.subject import Subject
 
-    preprocessing, given = divided(options)
+    runs_on, given = executor_of(executor, options)
+    preprocessing, given = divided(given)
     (check,), spec = asked(["shortcut"], given)
     source, odd = source_of(test, preprocessing=preprocessing)
     more, oddities = source_of(train, preprocessing=preprocessing)
@@ -198,7 +202,7 @@ def shortcut_test(
         train=more,
         odd=(*odd, *oddities),
     )
-    return run_checks(request, narrator=narrator_for(progress), executor=executor)
+    return run_checks(request, narrator=narrator_for(progress), executor=runs_on)
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, *, progress: bool = False) -> Result:

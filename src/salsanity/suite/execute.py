@@ -66,6 +66,8 @@ def execute(
                     _log_printed(run.store, found, printed)
     finally:
         narrator.end()
+        for sentence in getattr(executor, "told", tuple)():
+            narrator.say(sentence)
     return failed
 
 

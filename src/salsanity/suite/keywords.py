@@ -64,6 +64,14 @@ class RunOptions(Pixels, total=False):
     """Seconds that one unit of work may take."""
     gallery: int
     """Images kept with their maps for the figures; 0: none."""
+    workers: Literal["auto"] | int | None
+    """Worker processes of the executor ray; auto: as many as the machine or the cluster has room for."""
+    address: str | None
+    """A Ray cluster that is running, auto or HOST:PORT; unset, Ray is started on this machine for the run."""
+    gpus_per_worker: float | None
+    """GPUs of a worker: 1, or a part of one that workers share; unset, 1 where the run is on a GPU."""
+    cpus_per_worker: int | None
+    """Cores of a worker, and threads of its PyTorch; unset, as many threads as this process has."""
 
 
 class Options(RunOptions, total=False):

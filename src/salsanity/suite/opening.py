@@ -9,7 +9,11 @@ from salsanity.data.examples import ImageSource
 from salsanity.data.preprocessing import preprocessing_from
 from salsanity.data.sources import open_images
 from salsanity.errors import SpecError
+from salsanity.executors.named import executor as executor_named
+from salsanity.executors.serial import Executor
+from salsanity.executors.workers import Workers
 from salsanity.narrator import Narrator, Silent
+from salsanity.options import from_mapping, options_of
 from salsanity.training.own import OwnTraining, Teaching
 from salsanity.training.settings import LABELS, TrainingSettings
 from salsanity.units.identity import print_of
@@ -22,6 +26,16 @@ def divided(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     """Divide options into those of the preprocessing and all others."""
     own = {name: value for name, value in options.items() if name in PREPROCESSING}
     return own, {name: value for name, value in options.items() if name not in own}
+
+
+def executor_of(
+    spec: Executor | str | None, options: Mapping[str, Any]
+) -> tuple[Executor, dict[str, Any]]:
+    """Return the executor with the workers that `options` ask for, and all other options."""
+    names = options_of(Workers)
+    own = {name: value for name, value in options.items() if name in names}
+    others = {name: value for name, value in options.items() if name not in names}
+    return executor_named(spec, from_mapping(Workers, own)), others
 
 
 def source_of(

@@ -15,6 +15,7 @@ from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
 from salsanity.methods import Method
 from salsanity.models.network import Network
+from salsanity.models.routes import check_routes
 from salsanity.models.steadiness import steadiness
 from salsanity.narrator import Notes
 from salsanity.similarity import Similarity
@@ -40,6 +41,9 @@ from salsanity.units.trial import Tried, tried
 from salsanity.units.work import Worker
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
+ROUTED: Final = 8
+"""So many images at a time are asked whether they go through layers that the first one did not."""
+
 BASELINE_POOL: Final = 64
 """Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
 
@@ -393,6 +397,7 @@ def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dic
     for start in range(0, len(index.entries), 32):
         part = index.entries[start : start + 32]
         x = torch.stack([asked.source[e.index].x for e in part]).to(network.device)
+        check_routes(network, torch.split(x, network.largest_batch or ROUTED))
         predicted = logits_of(network, x, batch_size=8).argmax(1).tolist()
         for entry, guess in zip(part, predicted, strict=True):
             known += entry.label is not None

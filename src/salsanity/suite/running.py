@@ -15,6 +15,7 @@ from salsanity.checks.frame import BringsNetwork, Workshop
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource, for_classes
 from salsanity.errors import UsageError
+from salsanity.executors.named import at_work
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
@@ -84,9 +85,14 @@ def run_checks(
 
     Raises a `UsageError` for bad input before anything long is computed.
     """
-    narrator = narrator or Silent()
+    runs_on = executor_named(executor)
+    with at_work(runs_on):
+        return _run_on(runs_on, request, narrator or Silent())
+
+
+def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Result:
     request = replace(request, spec=_spec_for(request))
-    device, runs_on = device_of(request.spec.device), executor_named(executor)
+    device = device_of(request.spec.device)
     methods = methods_of(request.methods, request.spec, device)
     named = request.similarities
     similarities = tuple(

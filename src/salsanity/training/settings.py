@@ -95,6 +95,9 @@ permuted MNIST images in 22 epochs from the paper's weights, in 48 from torch's.
 DEMO: Final = TrainingSettings(epochs=6, learning_rate=2e-3, l2=0.0)
 """Trains `models.reference.demo_network` on the 1,437 digits."""
 
+DIGITS: Final = TrainingSettings(epochs=6, learning_rate=1e-3, l2=0.0)
+"""Trains `models.reference.digits_network` on the same."""
+
 DEMO_LABELS: Final = TrainingSettings(epochs=120, learning_rate=2e-3, l2=0.0, stop_at=0.97)
 """The label test of the demo, on `DEMO_LABELS_IMAGES` of the digits."""
 

@@ -147,7 +147,7 @@ def _of_check(part: Part, look: Look) -> Iterator[tuple[str, Figure]]:
     ):
         for view in part.views:
             yield view, states_figure(part, view=view, look=look)
-    if not len(part.scores):
+    if not part.rows.methods(part.record.name):
         return
     for k, similarity in enumerate(part.similarities):
         name = _safe(similarity, f"similarity{k + 1}")
