@@ -18,6 +18,7 @@ from salsanity.report.rows import method_rows
 from salsanity.report.summary import short_answer
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import method_names
+from salsanity.rows import Rows
 
 BROKE = "vargrad"
 SAID = "vargrad raised ValueError: no such layer"
@@ -38,7 +39,7 @@ def broken(plain: Path) -> Run:
         else v
         for v in part.verdicts
     )
-    return replace(run, parts=(replace(part, scores=scores, verdicts=verdicts),))
+    return replace(run, parts=(replace(part, rows=Rows.of(scores), verdicts=verdicts),))
 
 
 def row_of(text: str, name: str) -> str:
