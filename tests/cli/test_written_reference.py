@@ -15,6 +15,7 @@ from salsanity.checks.named import BUILT_IN
 from salsanity.cli import reference
 from salsanity.cli.wishes import Wishes
 from salsanity.errors import UsageError
+from salsanity.executors.workers import Workers
 from salsanity.options import options_of
 from salsanity.suite import keywords
 from salsanity.suite.opening import PREPROCESSING
@@ -68,7 +69,7 @@ def test_text_around_the_marks_stays() -> None:
 
 def test_editors_complete_every_option_and_no_other() -> None:
     hints = get_type_hints(keywords.Options)
-    own = {name for kind in (RunSpec, *BUILT_IN.values()) for name in options_of(kind)}
+    own = {name for kind in (RunSpec, Workers, *BUILT_IN.values()) for name in options_of(kind)}
     assert set(hints) == own | set(PREPROCESSING)
     assert unpacked(salsanity.run, "options") is keywords.Options
     assert unpacked(salsanity.data_randomization_test, "options") is keywords.LabelsOptions

@@ -295,6 +295,18 @@ def test_twin_an_empty_section_is_noticed(page: webdriver.Chrome) -> None:
         check_drawn(picture(page, "#part1-curves"), dark=False)
 
 
+def test_in_print_reasons_and_names_are_whole(page: webdriver.Chrome) -> None:
+    cut = """return [...document.querySelectorAll(".rows summary, .rows th b, .rows .lane-name")]
+      .filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent)"""
+    resize(page, 720, 1000)
+    assert page.execute_script(cut) != []
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        assert page.execute_script(cut) == []
+    finally:
+        page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_the_page_prints(page: webdriver.Chrome) -> None:
     printed = page.execute_cdp_cmd("Page.printToPDF", {"printBackground": False})
     content = base64.b64decode(printed["data"])

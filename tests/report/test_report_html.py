@@ -379,7 +379,7 @@ def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> Non
     fragment = notebook_html(read_run(cascade))
     assert SCRIPT not in fragment
     assert "&lt;script&gt;" in fragment
-    assert fragment.count("<tr>") == 11
+    assert fragment.count("<tr>") == 11 + 3  # verdicts, and two methods' maps
     assert fragment.count("pure noise passes too: ") == 6
     assert "cannot be trusted" in notebook_html(read_run(distrusted))
 

@@ -18,6 +18,7 @@ from salsanity.report.rows import method_rows
 from salsanity.report.summary import short_answer
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import method_names
+from salsanity.rows import Rows
 
 BROKE = "vargrad"
 SAID = "vargrad raised ValueError: no such layer"
@@ -38,7 +39,7 @@ def broken(plain: Path) -> Run:
         else v
         for v in part.verdicts
     )
-    return replace(run, parts=(replace(part, scores=scores, verdicts=verdicts),))
+    return replace(run, parts=(replace(part, rows=Rows.of(scores), verdicts=verdicts),))
 
 
 def row_of(text: str, name: str) -> str:
@@ -130,9 +131,22 @@ def test_a_row_has_one_number_and_its_reason_opens_to_every_view(plain: Path) ->
 
 def test_the_number_of_a_row_is_the_one_that_speaks_most_against_the_method(plain: Path) -> None:
     (part,) = read_run(plain).parts
-    for row in method_rows(part):
+    mute = tuple(replace(v, reason="") for v in part.verdicts)
+    for row in method_rows(replace(part, verdicts=mute)):
         assert row.decides is not None
         assert row.decides.lane.beyond == max(lane.beyond for bar in row.bars for lane in bar.lanes)
+
+
+def test_the_number_of_a_row_is_that_of_its_reason(plain: Path) -> None:
+    """Of two lines, the one further beyond need not be the one that failed, after Holm's correction."""
+    (part,) = read_run(plain).parts
+    full, half = part.record.lines
+    for line in (full, half):
+        told = tuple(replace(v, reason=f"it retains much {line.words}") for v in part.verdicts)
+        for row in method_rows(replace(part, verdicts=told)):
+            assert row.decides is not None
+            assert row.decides.words.endswith(f", {line.name}")
+            assert row.decides.lane.name == line.name
 
 
 def test_no_praise_is_given_anywhere(plain: Path) -> None:

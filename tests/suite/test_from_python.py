@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import re
 from pathlib import Path
@@ -270,3 +271,14 @@ def test_a_training_that_does_not_learn_is_refused(tmp_path: Path) -> None:
 def test_settings_of_our_training_are_taken_as_before() -> None:
     settings = TrainingSettings(epochs=3)
     assert opening.teaching_of(settings) is settings
+
+
+def test_what_a_folder_says_of_a_training_is_what_an_older_version_said() -> None:
+    """Else a run of a test that trains cannot be continued: JSON has lists, and older folders have fewer settings."""
+    plain = TrainingSettings().to_json()
+    assert set(plain) == {
+        *("epochs", "batch_size", "learning_rate", "l2", "stop_at", "wanted", "mixed_precision"),
+    }
+    spared = TrainingSettings(l2_spares=("fc2",), least_steps=9).to_json()
+    assert json.loads(json.dumps(spared)) == spared
+    assert (spared["l2_spares"], spared["least_steps"]) == (["fc2"], 9)

@@ -59,18 +59,19 @@ class Lane:
 
 def lanes(part: Part, cell: Verdict) -> list[Lane]:
     """Return the lanes of a cell: one for each line at which something was measured, the first always."""
-    lines = {line.name: line for line in part.record.lines}
-    what = measured(part.record)
     return [
-        _lane(
-            what.name.lower() if len(lines) == 1 else printable(kept.line),
-            lines.get(kept.line),
-            kept,
-            is_judged=what.is_judged,
-        )
+        lane_of(part, kept)
         for k, kept in enumerate(cell.kept)
         if kept.retained == kept.retained or k == 0
     ]
+
+
+def lane_of(part: Part, kept: Kept) -> Lane:
+    """Return the lane of what was measured at one line."""
+    lines = {line.name: line for line in part.record.lines}
+    what = measured(part.record)
+    name = what.name.lower() if len(lines) == 1 else printable(kept.line)
+    return _lane(name, lines.get(kept.line), kept, is_judged=what.is_judged)
 
 
 def _lane(name: str, line: Line | None, kept: Kept, *, is_judged: bool) -> Lane:

@@ -10,7 +10,7 @@ from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import distrust
 from salsanity.report.terms import decimals, listed, measured, printable, similarity_name
-from salsanity.report.worst import deciding, furthest
+from salsanity.report.worst import deciding, decisive
 from salsanity.verdicts import Difference, Side, difference
 
 APART: Final = (
@@ -170,27 +170,27 @@ def _names(parts: Sequence[Part], settings: Sequence[Setting]) -> tuple[str, ...
 
 
 def _rows(parts: Sequence[Part]) -> Iterator[Across]:
+    sides = [Side(part.scores, part.record) for part in parts]
     by_run = [{row.method: row for row in method_rows(part)} for part in parts]
     for method in dict.fromkeys(name for rows in by_run for name in rows):
         found = [rows.get(method) for rows in by_run]
         name = next(row.name for row in found if row is not None)
         shifts = [
-            _shift(parts[0], part, method) if row else None
-            for part, row in zip(parts, found, strict=True)
+            _shift(parts[0], sides[0], side, method) if row else None
+            for side, row in zip(sides, found, strict=True)
         ]
         entries = zip(found, [None, *shifts[1:]], strict=True)
         yield Across(name, method, tuple(Entry(*entry) for entry in entries))
 
 
-def _shift(first: Part, other: Part, method: str) -> Shift | None:
-    """Compare in the cell that decides in the first run, at the line where it is furthest beyond."""
+def _shift(first: Part, one: Side, other: Side, method: str) -> Shift | None:
+    """Compare in the cell that decides in the first run, at the line that its reason speaks of."""
     headline = first.headlines.get(method)
     cell = deciding(first, headline) if headline else None
-    kept = furthest(cell) if cell else None
+    kept = decisive(first, headline, cell) if headline and cell else None
     if cell is None or kept is None or cell.view is None or cell.similarity is None:
         return None
-    one, two = Side(first.scores, first.record), Side(other.scores, other.record)
-    found = difference(one, two, (method, cell.view, cell.similarity), kept.line)
+    found = difference(one, other, (method, cell.view, cell.similarity), kept.line)
     at = f", {printable(kept.line)}" if len(first.record.lines) > 1 else ""
     words = f"{cell.view} {similarity_name(cell.similarity)}{at}"
     return Shift(words, found) if found else None

@@ -132,8 +132,7 @@ def _alarm(run: Run | Part) -> Markup:
 
 
 def _row(row: MethodRow) -> Markup:
-    lanes = [lane for bar in row.bars for lane in bar.lanes if lane.x is not None]
-    lane = max(lanes, key=lambda lane: lane.beyond, default=None)
+    lane = row.decides.lane if row.decides else None
     kept = f"{lane.value} ({lane.interval})" if lane else "–"
     why = f"{row.beside}: {row.reason}" if row.beside else row.reason
     said = NO_MAPS if row.is_broken else f"{SIGNS[row.outcome]} {row.outcome}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from salsanity.records import Outcome, Verdict
-from salsanity.report.charts import Lane, lanes
+from salsanity.report.charts import Lane, lane_of, lanes
 from salsanity.report.folder import Part
 from salsanity.report.summary import passes_too
 from salsanity.report.terms import METHOD_LINES, decimals, printable, similarity_name
-from salsanity.report.worst import deciding, worst_first
+from salsanity.report.worst import deciding, decisive, worst_first
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def _row(part: Part, headline: Verdict) -> MethodRow:
         outcome=headline.outcome,
         reason=printable(part.broken.get(headline.method, headline.reason)),
         beside=_beside(part, headline),
-        decides=_decides(part, deciding(part, headline)),
+        decides=_decides(part, headline),
         is_broken=is_broken,
         bars=[_bar(part, deciding(part, headline, view)) for view in views],
         cells=[_cell(part, cell) for cell in part.cells(headline.method)],
@@ -121,13 +121,14 @@ def _beside(part: Part, headline: Verdict) -> str:
     return "" if said in headline.reason else said
 
 
-def _decides(part: Part, cell: Verdict) -> Deciding | None:
-    found = [lane for lane in lanes(part, cell) if lane.x is not None]
-    if cell.view is None or not found:
+def _decides(part: Part, headline: Verdict) -> Deciding | None:
+    cell = deciding(part, headline)
+    kept = decisive(part, headline, cell)
+    if cell.view is None or kept is None:
         return None
-    lane = max(found, key=lambda lane: lane.beyond)
-    at = f", {lane.name}" if len(part.record.lines) > 1 else ""
-    return Deciding(f"{cell.view} {similarity_name(cell.similarity or '')}{at}", lane, _note(cell))
+    at = f", {printable(kept.line)}" if len(part.record.lines) > 1 else ""
+    words = f"{cell.view} {similarity_name(cell.similarity or '')}{at}"
+    return Deciding(words, lane_of(part, kept), _note(cell))
 
 
 def blank_words(cell: Verdict) -> str:

@@ -30,6 +30,14 @@ def furthest(cell: Verdict) -> Kept | None:
     return max(measured, key=beyond, default=cell.kept[0] if cell.kept else None)
 
 
+def decisive(part: Part, headline: Verdict, cell: Verdict) -> Kept | None:
+    """Return what was measured at the line that the headline's reason names; where it names none, furthest beyond it."""
+    words = {line.name: line.words for line in part.record.lines if line.words}
+    measured = [kept for kept in cell.kept if kept.retained == kept.retained]
+    told = [k for k in measured if k.line in words and words[k.line] in headline.reason]
+    return max(told or measured, key=beyond, default=None)
+
+
 def excess(cell: Verdict) -> float:
     """Return how far a cell lies on the wrong side of its lines, where it is furthest; negative: on the right side."""
     most = furthest(cell)

@@ -44,8 +44,12 @@ class TrainingSettings:
             _check(name, getattr(self, name) or 0.0, at_least=0, below=1)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as JSON values."""
-        return asdict(self)
+        """Return the settings as JSON values; those that are newer than the first ones only where they are set.
+
+        So what a folder of an older version says of its training is what this says, and it can be continued.
+        """
+        found = {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: v for k, v in found.items() if k not in NEWER or v}
 
     def course(self) -> dict[str, Any]:
         """Return those that decide the course of a training, as JSON values; how long it may run does not.
