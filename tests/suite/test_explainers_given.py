@@ -177,11 +177,17 @@ def test_the_command_line_says_it_and_forgets_it_once_it_is_mended(
     (tmp_path / "mine.py").write_text("def mine(model, x, t):\n    import no_such_library\n")
     assert app.run(asked) == 2
     assert "No module named 'no_such_library'" in capfd.readouterr().err
-    assert not (tmp_path / "j.xml").exists()
+    document = (tmp_path / "j.xml").read_text("utf-8")
+    assert 'errors="1"' in document
+    assert "No module named 'no_such_library'" in document
     (tmp_path / "mine.py").write_text(good)
     assert app.run(asked) != 2
+    assert "no_such_library" not in (tmp_path / "j.xml").read_text("utf-8")
     assert salsanity.Result(tmp_path / "run").scores["value"].notna().all()
     assert "no_such_library" not in capfd.readouterr().err
+    (tmp_path / "mine.py").write_text("def mine(model, x, t):\n    import no_such_library\n")
+    assert app.run(asked) == 2
+    assert 'errors="1"' in (tmp_path / "j.xml").read_text("utf-8")  # nothing of the run before
 
 
 def test_an_explainer_may_import_its_neighbours_when_it_is_called(
