@@ -33,6 +33,7 @@ class Tried:
     """What became of an explainer: the seconds of one map, why no verdict on it could be given, and what it printed.
 
     `is_heard`: whether the network was heard to run whenever a map was given; one that reads weights by itself is not heard.
+    `is_unmoved`: whether its maps of a changed network are those of the trained one, to the bit.
     """
 
     name: str
@@ -40,6 +41,17 @@ class Tried:
     why_not: str | None = None
     is_heard: bool = True
     said: str = ""
+    is_unmoved: bool = False
+
+    @property
+    def doubt(self) -> str | None:
+        """What is to be asked of an explainer whose maps are the same of every network; None where they are not."""
+        if not self.is_unmoved:
+            return None
+        return (
+            f"{self.name} gives the same maps, to the last bit, of the trained network and of a changed one. If it should not, "
+            "it explains another network than the one that it is handed: one of an earlier call, or read from a file."
+        )
 
 
 @final
@@ -82,7 +94,8 @@ def tried(worker: Worker, method: Method, ids: Sequence[str]) -> Tried:
         why_not = aside.refusal(method.name)
     if why_not is None and seconds < SOON:
         seconds = min(seconds, _seconds_of_several(worker, method, ids[:MOST_IMAGES]))
-    return Tried(method.name, seconds, why_not, is_heard, "" if aside is None else aside.said)
+    said = "" if aside is None else aside.said
+    return Tried(method.name, seconds, why_not, is_heard, said, _unmoved(good))
 
 
 def _lost(attempts: Sequence[Attempt], name: str) -> str | None:
@@ -109,6 +122,17 @@ def _depends(good: Sequence[Attempt]) -> bool:
         )
         for reference in references
     )
+
+
+def _unmoved(good: Sequence[Attempt]) -> bool:
+    """Whether maps of all changed networks are those of the trained one."""
+    pairs = [
+        _equal(reference.explained, changed.explained)
+        for reference in good
+        for changed in good
+        if changed.is_changed and not reference.is_changed and changed.image == reference.image
+    ]
+    return bool(pairs) and all(pairs)
 
 
 def _equal(one: Explained, other: Explained) -> bool:
