@@ -463,3 +463,23 @@ def test_a_stage_takes_its_part_of_a_divided_layer():
     top, full = stages_of(network.blocks)
     assert set(weights_at(network, drawn, top)[""]) == {"w2"}
     assert set(weights_at(network, drawn, full)[""]) == {"w1", "w2"}
+
+
+class OneParameter(nn.Module):
+    """All of its layers are pieces of one parameter, as sharded training and some optimisers keep them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat = nn.Parameter(torch.randn(8 * 8 * 3 + 8 * 3))
+
+    def forward(self, x):
+        x = x.flatten(1)[:, :8]
+        for part in self.flat[: 8 * 8 * 3].view(3, 8, 8):
+            x = torch.relu(x @ part)
+        return x @ self.flat[8 * 8 * 3 :].view(8, 3)
+
+
+def test_layers_inside_one_parameter_are_counted():
+    network = prepare(OneParameter(), torch.rand(2, 1, 8, 8))
+    assert len(network.blocks) == 1
+    assert network.weight_layers == 4

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from salsanity.errors import MethodError, ModelError
-from salsanity.models.network import prepare, unwrapped
+from salsanity.models.network import copied, prepare, unwrapped
 from salsanity.models.slots import tensors_in
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.request import Rule
@@ -319,3 +319,17 @@ def test_advice_fits_the_error(error, advice):
     assert advice in str(caught.value)
     assert str(error) in str(caught.value)
     assert ("size and channels" in str(caught.value)) == ("size" in advice)
+
+
+class Same(nn.Linear):
+    def __deepcopy__(self, memo):
+        return self
+
+
+@pytest.mark.parametrize("model", [Same(64, 3), nn.Sequential(nn.Flatten(), Same(64, 3))])
+def test_a_copy_that_is_the_original_is_refused_before_it_is_touched(model):
+    model.train()
+    with pytest.raises(ModelError, match=r"its copy shares (1\.)?weight and 1 more with it"):
+        copied(model)
+    assert model.training
+    assert all(parameter.requires_grad for parameter in model.parameters())

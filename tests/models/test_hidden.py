@@ -388,3 +388,67 @@ def test_operators_of_ones_own_count_as_layers():
     network = prepare(Operating(), IMAGE)
     assert network.weight_layers == 3
     assert [block.name for block in network.blocks] == ["a", "b", "c"]
+
+
+class Composed(nn.Module):
+    """A linear layer whose weight is computed of a buffer and parameters, with a bias beside it."""
+
+    def __init__(self, of: nn.Linear, how) -> None:
+        super().__init__()
+        self.bias, self.how = nn.Parameter(of.bias.detach().clone()), how
+        for name, value in how(of.weight.detach()).items():
+            if isinstance(value, nn.Parameter):
+                self.register_parameter(name, value)
+            else:
+                self.register_buffer(name, value)
+
+    def forward(self, x):
+        held = {**self._parameters, **self._buffers}
+        weight = held["base"].float()
+        weight = weight * held["scale"] if "scale" in held else weight
+        weight = weight + held["up"] @ held["down"] if "up" in held else weight
+        return nn.functional.linear(x, weight, self.bias)
+
+
+def with_a_change(weight):
+    up, down = torch.randn(len(weight), 2) * 0.02, torch.randn(2, weight.shape[1]) * 0.02
+    return {"base": weight.clone(), "up": nn.Parameter(up), "down": nn.Parameter(down)}
+
+
+def of_levels(levels: int, dtype: torch.dtype, kind):
+    def split(weight):
+        scale = weight.abs().amax(1, keepdim=True) / levels
+        return {"base": (weight / scale).round().to(dtype), "scale": kind(scale)}
+
+    return split
+
+
+def composed(how) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(4)
+        sizes = ((64, 24), (24, 24), (24, 24))
+        layers = [part for size in sizes for part in (Composed(nn.Linear(*size), how), nn.ReLU())]
+        return nn.Sequential(nn.Flatten(), *layers, nn.Linear(24, 3))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        with_a_change,
+        *(of_levels(n, torch.float32, k) for n in (1, 7) for k in (nn.Parameter, torch.clone)),
+    ],
+)
+def test_what_weights_are_made_of_counts_whatever_it_is_combined_with(how):
+    """Low-rank changes to a frozen base, levels of quantisation times a scale."""
+    rows = rows_of(prepare(composed(how), IMAGE), ModuleInit())
+    held = [row for row in rows if row.tensor in ("base", "up", "down", "scale")]
+    assert len(held) in (6, 9)
+    assert all(row.randomised for row in held), [r for r in held if not r.randomised]
+    assert learned_share(rows) == 1
+
+
+@pytest.mark.parametrize("levels", [1, 7, 127])
+@pytest.mark.parametrize("kind", [nn.Parameter, torch.clone])
+def test_whole_numbers_times_a_scale_are_quantised_weights(levels, kind):
+    with pytest.raises(ModelError, match=r"1\.base holds weights as whole numbers"):
+        prepare(composed(of_levels(levels, torch.int8, kind)), IMAGE)

@@ -147,6 +147,26 @@ def test_quantised_values_are_not_regular(shape):
     assert is_regular((random(*shape) > 0).to(torch.int8))
 
 
+def levels(count: int, *shape: int) -> Tensor:
+    return (random(*shape) * count / 2).round().clamp(-count, count)
+
+
+@pytest.mark.parametrize("table", [levels(1, 40, 30), levels(7, 40, 30), levels(1, 32, 4, 3, 3)])
+def test_weights_of_a_few_levels_are_not_regular(table):
+    for held in (table, table * 0.37, table.to(torch.int8)):
+        assert not is_regular(held)
+    assert is_regular(table[:1].expand(table.shape).contiguous())  # a filter for every channel
+    assert is_regular((table > 0).float())  # a mask
+
+
+def test_what_pruning_leaves_is_not_regular_but_bands_are():
+    pruned = random(60, 80) * (torch.rand(60, 80, generator=SEEDED) < 0.06)
+    bands = torch.stack([torch.eye(80)[i] + 0.3 * torch.eye(80)[i + 1] for i in range(60)])
+    assert not is_regular(pruned)
+    assert is_regular(bands)
+    assert is_regular(bands * torch.linspace(0.5, 2, 80))
+
+
 def test_masks_of_pruning_stay():
     model = nn.Sequential(nn.Flatten(), nn.Linear(192, 8), nn.ReLU(), nn.Linear(8, 5))
     prune.random_unstructured(model[1], "weight", 0.5)

@@ -86,6 +86,7 @@ RANDOM = {
     "noise": lambda x: x + 1e-3 * torch.randn_like(x),
     "numpy": lambda x: x + float(np.random.rand()),
     "counts": Counting(),
+    "random where gradients are wanted": lambda x: x * torch.rand(1) if x.requires_grad else x,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 import salsanity
 from networks import chain
 from salsanity.cli import app
-from salsanity.errors import MethodError
+from salsanity.errors import MethodError, ModelError
 from salsanity.suite import judging
 
 FAST: dict[str, Any] = {
@@ -177,11 +178,17 @@ def test_the_command_line_says_it_and_forgets_it_once_it_is_mended(
     (tmp_path / "mine.py").write_text("def mine(model, x, t):\n    import no_such_library\n")
     assert app.run(asked) == 2
     assert "No module named 'no_such_library'" in capfd.readouterr().err
-    assert not (tmp_path / "j.xml").exists()
+    document = (tmp_path / "j.xml").read_text("utf-8")
+    assert 'errors="1"' in document
+    assert "No module named 'no_such_library'" in document
     (tmp_path / "mine.py").write_text(good)
     assert app.run(asked) != 2
+    assert "no_such_library" not in (tmp_path / "j.xml").read_text("utf-8")
     assert salsanity.Result(tmp_path / "run").scores["value"].notna().all()
     assert "no_such_library" not in capfd.readouterr().err
+    (tmp_path / "mine.py").write_text("def mine(model, x, t):\n    import no_such_library\n")
+    assert app.run(asked) == 2
+    assert 'errors="1"' in (tmp_path / "j.xml").read_text("utf-8")  # nothing of the run before
 
 
 def test_an_explainer_may_import_its_neighbours_when_it_is_called(
@@ -260,3 +267,72 @@ def test_weights_that_are_read_are_enough(tmp_path: Path) -> None:
     result = run(tmp_path, functional)
     assert result.headlines["outcome"].iloc[0] in ("PASS", "INCONCLUSIVE", "FAIL")
     assert result.gates["unheard"] == []
+
+
+class Guided(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return gradients[0].clamp(min=0) * (x > 0)
+
+
+def guided_for_all(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    """Puts another forward into a class of torch's, and leaves it there."""
+    nn.ReLU.forward = lambda self, x: Guided.apply(x)  # type: ignore[method-assign,no-untyped-call]
+    return grad(model, x, targets)
+
+
+def guided_and_back(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nn.ReLU, "forward", lambda self, x: Guided.apply(x))
+        return grad(model, x, targets)
+
+
+def hooks_all_modules(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    def clip(part: nn.Module, gradients: Any, _: Any) -> Any:
+        if isinstance(part, nn.ReLU):
+            return tuple(None if g is None else g.clamp(min=0) for g in gradients)
+        return None
+
+    torch.nn.modules.module.register_module_full_backward_hook(clip)
+    torch.set_default_dtype(torch.float64)
+    return grad(model, x, targets)
+
+
+def test_an_explainer_that_patches_torch_for_good_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nn.ReLU, "forward", nn.ReLU.forward)  # which is put back after the test
+    with pytest.raises(MethodError, match="expected guided_for_all to leave torch as it found it"):
+        run(tmp_path / "a", "gradient", guided_for_all)
+    with pytest.raises(ModelError, match=r"own ReLU\.forward, but .*test_explainers_given has put"):
+        run(tmp_path / "b", "gradient")
+
+
+def test_what_an_explainer_leaves_on_the_process_is_taken_off(tmp_path: Path) -> None:
+    alone = run(tmp_path / "alone", "gradient").scores
+    result = run(tmp_path / "all", "gradient", hooks_all_modules, guided_and_back)
+    found = result.scores[result.scores["method"] == "gradient"]
+    of_it = alone[alone["method"] == "gradient"]
+    assert found["value"].tolist() == of_it["value"].tolist()
+    tables = vars(torch.nn.modules.module)
+    assert not tables["_global_backward_hooks"]
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_maps_that_no_network_changes_are_asked_after(tmp_path: Path) -> None:
+    kept: list[nn.Module] = []
+
+    def of_the_first(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        kept.append(copy.deepcopy(model))
+        model(x)
+        return grad(kept[0], x, targets)
+
+    result = run(tmp_path, "gradient", of_the_first)
+    said = [note for note in result.notes if "to the last bit" in note]
+    assert [note.partition(" ")[0] for note in said] == ["of_the_first"]

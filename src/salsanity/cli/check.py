@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from salsanity.cli.opening import Fitting, Pictures, Shelf, Trained, opened, untrained
 from salsanity.cli.parameters import Command, Given, Group
-from salsanity.cli.showing import check_junit, show
+from salsanity.cli.showing import show, told_in
 from salsanity.cli.wishes import (
     PAPER,
     PAPER_OWN_NETWORKS,
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 def check(given: Given) -> int:
     """Run sanity checks on a trained network and say which saliency methods fail them."""
     asked = wanted(given, preset=_choices(given))
-    check_junit(asked.wishes.junit)
-    _refuse_trainers(asked.checks)
-    from salsanity.suite.running import run_checks
-    from salsanity.suite.terminal import TerminalNarrator, terminal
+    with told_in(asked.wishes.junit):
+        _refuse_trainers(asked.checks)
+        from salsanity.suite.running import run_checks
+        from salsanity.suite.terminal import TerminalNarrator, terminal
 
-    narrator = TerminalNarrator(terminal())
-    request = _request(given, asked)
-    result = run_checks(request, narrator=narrator, executor=asked.executor)
+        narrator = TerminalNarrator(terminal())
+        request = _request(given, asked)
+        result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

@@ -16,7 +16,7 @@ from salsanity.cli.opening import (
     open_part,
 )
 from salsanity.cli.parameters import Command, Given, Group
-from salsanity.cli.showing import check_junit, show
+from salsanity.cli.showing import show, told_in
 from salsanity.cli.train import Lessons, settings_of
 from salsanity.cli.values import listed
 from salsanity.cli.wishes import (
@@ -58,13 +58,13 @@ def labels(given: Given) -> int:
     """Run the data randomisation test: train on true and on permuted labels, compare the maps, judge."""
     preset = given.of(Preset).preset
     asked = wanted(given, checks=(NAME,), preset=PAPER_LABELS if preset else None)
-    check_junit(asked.wishes.junit)
-    from salsanity.suite.running import run_checks
-    from salsanity.suite.terminal import TerminalNarrator, terminal
+    with told_in(asked.wishes.junit):
+        from salsanity.suite.running import run_checks
+        from salsanity.suite.terminal import TerminalNarrator, terminal
 
-    request = _request(given, asked, preset)
-    narrator = TerminalNarrator(terminal())
-    result = run_checks(request, narrator=narrator, executor=asked.executor)
+        request = _request(given, asked, preset)
+        narrator = TerminalNarrator(terminal())
+        result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

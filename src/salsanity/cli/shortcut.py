@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from salsanity.cli.opening import Builder, Parts, Shelf, builder_of, check_parts, open_part
 from salsanity.cli.parameters import Command, Given, Group
-from salsanity.cli.showing import check_junit, show
+from salsanity.cli.showing import show, told_in
 from salsanity.cli.train import Lessons, settings_of
 from salsanity.cli.wishes import Reading, Wanted, shared_groups, wanted
 from salsanity.errors import SpecError
@@ -25,12 +25,12 @@ def shortcut(given: Given) -> int:
         raise SpecError(
             f"'similarity' is no option of the check {NAME}, which measures how much of a map lies on the mark; leave it out"
         )
-    check_junit(asked.wishes.junit)
-    from salsanity.suite.running import run_checks
-    from salsanity.suite.terminal import TerminalNarrator, terminal
+    with told_in(asked.wishes.junit):
+        from salsanity.suite.running import run_checks
+        from salsanity.suite.terminal import TerminalNarrator, terminal
 
-    request, narrator = _request(given, asked), TerminalNarrator(terminal())
-    result = run_checks(request, narrator=narrator, executor=asked.executor)
+        request, narrator = _request(given, asked), TerminalNarrator(terminal())
+        result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +25,20 @@ def check_junit(path: Path | None) -> None:
         raise UsageError(
             f"expected --junit FILE where a file can be written, got {path}; name another"
         )
+
+
+@contextmanager
+def told_in(junit: Path | None) -> Iterator[None]:
+    """Write to `junit`, too, that the block ended in an error: CI must not read there what an earlier run found."""
+    check_junit(junit)
+    try:
+        yield
+    except BaseException as error:
+        if junit is not None:
+            from salsanity.report import write_junit_of_error
+
+            write_junit_of_error(error, junit)
+        raise
 
 
 def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:

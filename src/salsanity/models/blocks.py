@@ -85,8 +85,12 @@ def blocks_of(module: nn.Module, trace: Trace, choice: BlockChoice = "auto") -> 
 
 
 def count_weight_layers(module: nn.Module, trace: Trace) -> int:
-    """Count the layers with a weight matrix that the forward pass uses: with three there should be a `half`."""
-    return len(weight_layers(module, trace))
+    """Count the layers with a weight matrix that the forward pass uses: with three there should be a `half`.
+
+    Layers that are pieces of one tensor count, too, though no block can part them.
+    """
+    inside = sum(max(1, trace.uses[key].pieces) - 1 for key in trace.matrices)
+    return len(weight_layers(module, trace)) + inside
 
 
 def _assigned(

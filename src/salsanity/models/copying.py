@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn.utils.parametrize import is_parametrized
 
 from salsanity.errors import ModelError
-from salsanity.models.slots import slots_of, tensors_in
+from salsanity.models.slots import memory_of, slots_of, tensors_in
 
 
 def copied(model: nn.Module) -> nn.Module:
@@ -35,13 +35,28 @@ def copied(model: nn.Module) -> nn.Module:
             if not tensor.is_leaf:
                 memo[id(tensor)] = tensor.detach().clone()
     try:
-        return interpreted(_with_own_classes(copy.deepcopy(module, memo)))
+        copy_ = interpreted(_with_own_classes(copy.deepcopy(module, memo)))
     except Exception as error:
         raise ModelError(
             f"The network {type(module).__name__} cannot be copied ({type(error).__name__}: {error}); salsanity works on a "
             "copy only. Remove what cannot be copied (open files, locks, generators) from its attributes, and let its "
             "__getattr__, if it has one, raise AttributeError for what it does not have"
         ) from error
+    _check_apart(module, copy_)
+    return copy_
+
+
+def _check_apart(original: nn.Module, ours: nn.Module) -> None:
+    """Raise ModelError where a copy shares memory with its original, which would then be changed."""
+    theirs = {memory_of(slot.tensor) for slot in slots_of(original) if slot.tensor.numel()}
+    shared = [slot.path for slot in slots_of(ours) if memory_of(slot.tensor) in theirs]
+    if shared or ours is original:
+        more = f" and {len(shared) - 1} more" if len(shared) > 1 else ""
+        what = f"{shared[0]}{more}" if shared else "everything"
+        raise ModelError(
+            f"The network {type(original).__name__} cannot be copied: its copy shares {what} with it; salsanity works "
+            "on a copy only. Take out the __deepcopy__ that returns the object itself"
+        )
 
 
 def _with_own_classes(module: nn.Module) -> nn.Module:

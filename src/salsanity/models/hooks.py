@@ -6,7 +6,8 @@ Hooks of an earlier guided backprop change every gradient; hooks that keep activ
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, final
 
@@ -82,6 +83,41 @@ def refuse_global_hooks() -> None:
             f"Backward hooks are set on all modules of this process ({', '.join(found[:_SHOWN])}); they may change every "
             "gradient. Remove them (the handle of register_module_full_backward_hook has remove())"
         )
+
+
+@contextmanager
+def process_as_before() -> Iterator[None]:
+    """Take off what the block leaves on all modules of the process, and put torch's default type of numbers back."""
+    tables = {
+        name: dict(table)
+        for name, table in vars(torchs).items()
+        if name.startswith("_global_") and isinstance(table, dict)
+    }
+    kind, is_full = torch.get_default_dtype(), torchs._global_is_full_backward_hook
+    try:
+        yield
+    finally:
+        for name, table in tables.items():
+            live = getattr(torchs, name)
+            if live != table:
+                live.clear()
+                live.update(table)
+        torchs._global_is_full_backward_hook = is_full
+        if torch.get_default_dtype() is not kind:
+            torch.set_default_dtype(kind)
+
+
+def refuse_patched_classes(module: nn.Module) -> None:
+    """Raise ModelError where layers of torch's have a forward that is none of torch's, for all networks of the process."""
+    for part in module.modules():
+        kind = type(part)
+        home = str(getattr(kind.forward, "__module__", ""))
+        if kind.__module__.startswith("torch.nn.") and home.partition(".")[0] != torch.__name__:
+            raise ModelError(
+                f"Expected torch's own {kind.__name__}.forward, but {home} has put another in its place, for every network of "
+                "this process: gradients of the network would be others. Put it on inside the explainer that needs it, and "
+                "back afterwards (unittest.mock.patch.object)"
+            )
 
 
 def _is_torchs(hook: object) -> bool:

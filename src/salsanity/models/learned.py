@@ -1,13 +1,14 @@
 """What training found: which of the tensors that a network reads are learned, and which are constants of its architecture.
 
 Parameters are learned. A buffer is, too, if the forward pass multiplies or adds it like a weight, unless there is
-evidence against it: it is a running statistic, is not saved with the network, acts on the raw input alone, is combined with
-a parameter first (a mask of pruning), or has the regular values of a filter, mask or table of numbers.
+evidence against it: it is a running statistic, is not saved with the network, acts on the raw input alone, is a mask of
+pruning, is mapped by a parameter first, or has the regular values of a filter, mask or table of numbers. Values that repeat
+are regular where whole rows do, as in banks of filters; weights of a few levels, as quantisation leaves them, are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final, Literal
 
 import torch
@@ -38,8 +39,18 @@ MANY_WHOLE: Final = 150
 FEWEST_ROWS: Final = 8
 """In shorter tables a sine is not told from other values."""
 
+CLEAR: Final = 0.25
+"""A sine is clearly not zero in a larger share of its rows."""
+
 SPARSE: Final = 0.9
 """With more zeros than this share, a tensor is a mask or a bank of filters."""
+
+SMALL: Final = 100
+"""Of fewer numbers filters are made; a layer's weights are more."""
+
+MOSTLY_ZERO: Final = 0.75
+RUNS: Final = 2
+"""In banks of filters what is not zero stands together: in a row of them it begins so often, at most."""
 
 STEPS: Final = 16
 """Filters such as Sobel's hold whole multiples, at most this large, of their smallest value."""
@@ -47,7 +58,17 @@ STEPS: Final = 16
 
 def kinds_of(slots: tuple[Slot, ...], uses: Mapping[Key, Use]) -> dict[Key, Kind]:
     """Return what every slot is."""
-    return {slot.key: _kind(slot, uses.get(slot.key)) for slot in slots}
+    pruned = {slot.key for slot in slots if slot.name.endswith("_orig")}
+    return {
+        slot.key: "constant" if _is_mask(slot, pruned) else _kind(slot, uses.get(slot.key))
+        for slot in slots
+    }
+
+
+def _is_mask(slot: Slot, pruned: Collection[Key]) -> bool:
+    """Whether it is a mask of torch's pruning, whatever its values."""
+    stem = slot.name.removesuffix("_mask")
+    return stem != slot.name and (slot.layer, f"{stem}_orig") in pruned
 
 
 def _kind(slot: Slot, use: Use | None) -> Kind:
@@ -80,14 +101,56 @@ def is_regular(tensor: Tensor) -> bool:
         return True
     different = len(torch.unique((values / size * 1e5).round()))
     many = MANY_DIFFERENT if tensor.is_floating_point() or tensor.is_complex() else MANY_WHOLE
-    is_sparse = float((values == 0).double().mean()) > SPARSE
-    if is_sparse or different < 2 or different <= FEW * min(len(values), many):
+    if different < 2 or _is_mostly_zero(tensor, values):
+        return True
+    if different <= FEW * min(len(values), many) and _are_of_a_pattern(tensor, values, different):
         return True
     if _are_waves(tensor, values):
         return True
     steps = values.diff()
     even = float((steps - steps.mean()).abs().max()) < 1e-4 * float(steps.abs().max())
-    return (even and len(values) > 3) or _are_multiples(values)
+    if even and len(values) > 3:
+        return True
+    return _are_multiples(values) and _are_of_a_pattern(tensor, values, STEPS)
+
+
+def _are_of_a_pattern(tensor: Tensor, values: Tensor, different: int) -> bool:
+    """Whether a few values make a mask, a small filter, or rows or columns that repeat: quantised weights do none of it."""
+    if len(values) <= SMALL or (different == 2 and bool((values == 0).any())):
+        return True
+    tables = _tables(tensor, values)
+    return _are_bands(tables, values) or any(
+        len(table) > 1 and len(torch.unique(table, dim=0)) <= FEW * len(table) for table in tables
+    )
+
+
+def _are_bands(tables: tuple[Tensor, ...], values: Tensor) -> bool:
+    """Whether what is not zero, which is little, stands together in rows or columns, as in banks of filters."""
+    if float((values == 0).double().mean()) <= MOSTLY_ZERO:
+        return False
+    return not tables or any(
+        float(((table != 0).double().diff(dim=1) > 0).sum(1).double().mean()) <= RUNS
+        for table in tables
+    )
+
+
+def _tables(tensor: Tensor, values: Tensor) -> tuple[Tensor, ...]:
+    """The rows, the columns and the kernels of a tensor; none of a vector, or where its rows are too long."""
+    if tensor.ndim < 2 or not tensor.shape[0]:
+        return ()
+    width = tensor.numel() // tensor.shape[0] * (2 if tensor.is_complex() else 1)
+    if not width or len(values) // width < 2:
+        return ()
+    table = values[: len(values) // width * width].view(-1, width)
+    size = int(torch.Size(tensor.shape[2:]).numel())
+    kernels = (table.reshape(-1, size),) if size > 1 and width % size == 0 else ()
+    return (table, table.t(), *kernels)
+
+
+def _is_mostly_zero(tensor: Tensor, values: Tensor) -> bool:
+    """Whether nearly all is zero as in masks and banks of filters; in pruned weights what is left is scattered."""
+    is_sparse = float((values == 0).double().mean()) > SPARSE
+    return is_sparse and (len(values) <= SMALL or _are_bands(_tables(tensor, values), values))
 
 
 def _are_waves(tensor: Tensor, values: Tensor) -> bool:
@@ -106,7 +169,8 @@ def _are_sines(table: Tensor) -> bool:
     is_clear = here.abs() > 0.1 * here.abs().amax(0)
     ratio = torch.where(is_clear, around / here, torch.nan).nanmedian(0).values
     missed = (around - ratio * here).abs().nanmedian(0).values
-    return bool((missed < 1e-3 * here.abs().amax(0).clamp(min=1e-12)).all())
+    fits = missed < 1e-3 * here.abs().amax(0).clamp(min=1e-12)
+    return bool((fits & (is_clear.double().mean(0) > CLEAR)).all())
 
 
 def _are_multiples(values: Tensor) -> bool:

@@ -13,7 +13,7 @@ from salsanity.errors import ModelError
 from salsanity.models.blocks import Block, BlockChoice, blocks_of, count_weight_layers
 from salsanity.models.copying import copied, eagerly, settled, unwrapped
 from salsanity.models.hidden import check_nothing_hidden, note_on_outside
-from salsanity.models.hooks import Hooks, refuse_global_hooks
+from salsanity.models.hooks import Hooks, refuse_global_hooks, refuse_patched_classes
 from salsanity.models.outputs import Choice, logits_in, remember
 from salsanity.models.saved import SavedModule, saved_modules
 from salsanity.models.slots import Key, Slot, fingerprint_of, slots_of, values_of
@@ -139,6 +139,7 @@ def prepare(
     of at least two classes.
     """
     refuse_global_hooks()
+    refuse_patched_classes(unwrapped(model))
     original, module = unwrapped(model), copied(model)
     where = _device(module, device)
     module = settled(module, where)

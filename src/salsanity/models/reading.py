@@ -73,6 +73,9 @@ _TORCHS_OWN: Final = frozenset(
 )
 """Namespaces of operators whose names are known here; others bring convolutions and products of their own."""
 
+_ROUNDING: Final = ("fake_quant", "fused_moving_avg")
+"""In the names of operations that round as quantisation would."""
+
 _STATISTICS_AT: Final = (3, 4)
 """Positions of a batch norm's running mean and variance among its arguments."""
 
@@ -82,11 +85,14 @@ _STATISTICS_AT: Final = (3, 4)
 class Use:
     """How one tensor is used: role -> number of the first operation in it; none where it only makes other tensors.
 
-    `with_weights`: it met a parameter before it met anything from the input, as a mask of pruning does.
+    `with_weights`: before anything from the input it met a parameter in a product, look-up or rounding, as coordinates do
+    of which a small network makes biases. `pieces`: how many separate pieces of its memory are weights of linear maps, as in
+    one flat parameter that holds all layers; 0 where what is computed of it is.
     """
 
     roles: dict[Role, int]
     with_weights: bool = False
+    pieces: int = 0
 
     @property
     def is_matrix(self) -> bool:
@@ -137,6 +143,7 @@ class _Source:
     made: bool = False
     with_weights: bool = False
     roles: dict[Role, int] = field(default_factory=dict)
+    pieces: set[tuple[int, int]] = field(default_factory=set)
 
     @property
     def is_weight(self) -> bool:
@@ -199,7 +206,10 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def reading(self, result: Tensor | None) -> Reading:
         """Return what was read; `result`: the logits."""
-        used = {i: Use(dict(s.roles), s.with_weights) for i, s in enumerate(self.sources)}
+        used = {
+            i: Use(dict(s.roles), s.with_weights, _separate(s.pieces))
+            for i, s in enumerate(self.sources)
+        }
         slots = {i: s.slot for i, s in enumerate(self.sources) if s.slot is not None}
         memory = 0 if result is None else memory_of(result)
         return Reading(
@@ -273,18 +283,28 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, name: str, args: Sequence[Any], operands: list[Tensor], origins: list[_Origin]
     ) -> None:
         """Note what an operation does with tensors that are not from the input."""
-        others = [i for origin in origins if not origin.from_input for i in origin.sources]
-        has_weights = any(self.sources[i].is_weight for i in others)
-        for i in others if has_weights else ():
-            source = self.sources[i]
-            source.with_weights |= not source.is_weight and not _is_direct(i, origins)
         if not any(origin.from_input for origin in origins):
+            self._meet_each_other(name, origins)
             return
         weighed = any(origin.weighed for origin in origins if origin.from_input)
         for position, (tensor, origin) in enumerate(zip(operands, origins, strict=True)):
             role = None if origin.from_input else _role(name, args, position, tensor, weighed)
             for i in origin.sources if role is not None else ():
                 self.sources[i].roles.setdefault(role, self.clock)  # type: ignore[arg-type]
+                if (
+                    role == "matrix"
+                    and tensor.ndim > 1
+                    and i in self.homes.get(memory_of(tensor), ())
+                ):
+                    self.sources[i].pieces.add(_extent(tensor))
+
+    def _meet_each_other(self, name: str, origins: list[_Origin]) -> None:
+        """Note what meets a parameter in a product, look-up or rounding before either meets anything from the input."""
+        others = [i for origin in origins for i in origin.sources]
+        is_mapped = name in _MATRIX or name in _LOOKUP or any(r in name for r in _ROUNDING)
+        if is_mapped and any(self.sources[i].is_weight for i in others):
+            for i in others:
+                self.sources[i].with_weights |= not self.sources[i].is_weight
 
     def _keep(self, func: Any, results: Iterable[Tensor], origins: list[_Origin]) -> None:
         """Note what the results of an operation come from; what it wrote into comes from both."""
@@ -320,10 +340,13 @@ def _name_of(func: Any) -> tuple[str, str]:
     return namespace, name
 
 
-def _is_direct(index: int, origins: Sequence[_Origin]) -> bool:
-    """Whether a tensor meets the input by itself in an operation, as a layer's bias beside its weight."""
-    alone = any(not o.from_input and o.sources == {index} for o in origins)
-    return alone and any(origin.from_input for origin in origins)
+def _separate(pieces: Iterable[tuple[int, int]]) -> int:
+    """Count the extents of which none reaches into the one before it."""
+    count = end = 0
+    for start, stop in sorted(pieces, key=lambda piece: piece[1]):
+        if count == 0 or start >= end:
+            count, end = count + 1, stop
+    return count
 
 
 def _role(

@@ -119,6 +119,7 @@ def _compared(network: Network, x: Tensor) -> Steadiness:
         alone is not None and backwards is not None
     ):  # does an image keep something of the one before it?
         again.append(first + backwards.flip(0) - alone)
+    again += [_logits(network, x, with_gradients=True) for _ in range(REPEATS - 1)]
     share, tolerance = share_of_largest(first, again), tolerance_of(first)
     fewest = 1 if alone is not None else _fewest(network, x)
     if share > tolerance / 10:
@@ -135,7 +136,13 @@ def _repeated(network: Network, x: Tensor) -> Steadiness:
     if first is None:
         return Steadiness(random=True, only_single=True, difference=1.0)
     again, backwards = _one_by_one(network, x), _one_by_one(network, x.flip(0))
-    share = share_of_largest(first, [again, None if backwards is None else backwards.flip(0)])
+    wanting = _logits(network, x[:1], with_gradients=True)
+    others = [
+        again,
+        None if backwards is None else backwards.flip(0),
+        None if wanting is None else first + wanting - first[:1],
+    ]
+    share = share_of_largest(first, others)
     is_random = share > tolerance_of(first) / 10
     return Steadiness(random=is_random, only_single=True, difference=share)
 
@@ -152,10 +159,16 @@ def _fewest(network: Network, x: Tensor) -> int:
     return next((n for n in sizes if _logits(network, x[:n]) is not None), len(x))
 
 
-def _logits(network: Network, x: Tensor) -> Tensor | None:
-    """Return the logits, or None where the network does not run on such a batch."""
+def _logits(network: Network, x: Tensor, *, with_gradients: bool = False) -> Tensor | None:
+    """Return the logits, or None where the network does not run on such a batch.
+
+    `with_gradients`: as they are computed for maps, where some networks switch their dropout on.
+    """
     try:
-        return network.logits(x.clone())
+        if not with_gradients:
+            return network.logits(x.clone())
+        with torch.enable_grad():
+            return network.logits(x.clone().requires_grad_()).detach()
     except Exception:  # noqa: BLE001 - whatever a user's network raises, it does not run
         return None
 

@@ -259,7 +259,7 @@ def _matrices(
     return {
         key: min(use.roles[role] for role in ("matrix", "lookup") if role in use.roles)
         for key, use in uses.items()
-        if use.is_matrix and kinds[key] == "learned" and key in wide
+        if use.is_matrix and kinds[key] == "learned" and (key in wide or use.pieces)
     }
 
 

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from salsanity.models.hooks import process_as_before
 from salsanity.models.network import Network
 from salsanity.models.random_state import random_state
 from salsanity.models.swap import swapped
@@ -57,6 +58,7 @@ class _Task:
         with ExitStack() as stack:
             # What a failed call left on the network must not meet the next image.
             stack.enter_context(swapped(self.network, {}, exact=False))
+            stack.enter_context(process_as_before())
             stack.enter_context(random_state(state))
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from salsanity.report.figures import figure, write_figures
     from salsanity.report.folder import Part, Run, read_run
     from salsanity.report.html import check_card_form, write_card, write_report
-    from salsanity.report.junit import write_junit
+    from salsanity.report.junit import write_junit, write_junit_of_error
     from salsanity.report.notebook import card_html, notebook_html
     from salsanity.report.summary import summary_sentences
     from salsanity.report.tables import verdict_table
@@ -45,6 +45,7 @@ _HOME = {
     "to_latex": "takeaways",
     "to_markdown": "takeaways",
     "write_takeaways": "takeaways",
+    "write_junit_of_error": "junit",
 }
 
 __all__ = [
@@ -67,6 +68,7 @@ __all__ = [
     "write_card",
     "write_figures",
     "write_junit",
+    "write_junit_of_error",
     "write_report",
     "write_takeaways",
 ]

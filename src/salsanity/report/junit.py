@@ -20,6 +20,9 @@ from salsanity.store.directory import replacing
 GATES: Final = "controls and gates"
 """The test case that says whether the run can be trusted at all."""
 
+ENDED: Final = "the run"
+"""The test case of a run that ended in an error."""
+
 KINDS: Final[Mapping[Outcome, str | None]] = {
     Outcome.PASS: None,
     Outcome.FAIL: "failure",
@@ -44,13 +47,28 @@ class _Case:
 
 def write_junit(run: Run, path: Path) -> None:
     """Write the verdicts of a run to `path`, whole or not at all; `UsageError` where that is impossible."""
+    _write(junit_xml(run), path, f" (the verdicts are in {run.folder})")
+
+
+def write_junit_of_error(error: BaseException, path: Path) -> None:
+    """Write to `path` that a run ended in an error and gave no verdict: one test case, which is an error."""
+    words = " ".join(str(error).split()) or "interrupted"
+    case = _Case(ENDED, "error", type(error).__name__, words)
+    totals = _totals([case])
+    del totals["skipped"]
+    root = ET.Element("testsuites", {"name": "salsanity", **totals})
+    suite = ET.SubElement(root, "testsuite", {"name": "salsanity", **_totals([case])})
+    _add(suite, case, "salsanity")
+    ET.indent(root)
+    _write(bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True)), path, "")
+
+
+def _write(document: bytes, path: Path, hint: str) -> None:
     try:
         with replacing(path) as temporary:
-            temporary.write_bytes(junit_xml(run))
+            temporary.write_bytes(document)
     except (OSError, StoreError) as error:
-        raise UsageError(
-            f"expected to write JUnit XML to {path}, but: {error} (the verdicts are in {run.folder})"
-        ) from error
+        raise UsageError(f"expected to write JUnit XML to {path}, but: {error}{hint}") from error
 
 
 def junit_xml(run: Run) -> bytes:

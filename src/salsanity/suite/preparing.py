@@ -18,6 +18,8 @@ from salsanity.models.network import Network
 from salsanity.models.routes import check_routes
 from salsanity.models.steadiness import steadiness
 from salsanity.narrator import Notes
+from salsanity.passes.derivative import differentiate
+from salsanity.passes.request import Rule
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
@@ -45,6 +47,9 @@ from salsanity.units.work import Worker
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
 ROUTED: Final = 8
 """So many images at a time are asked whether they go through layers that the first one did not."""
+
+CHANGED: Final = 0.01
+"""A gradient that was computed again differs by less of its largest value, on a GPU too."""
 
 BASELINE_POOL: Final = 64
 """Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
@@ -180,6 +185,7 @@ def prepare_run(asked: Asked) -> Run:
         *left_out,
         *_told(checks),
         *_printed(asked.store, tries),
+        *(one.doubt for one in tries if one.doubt is not None),
     )
     return Run(
         asked.subject,
@@ -266,11 +272,32 @@ def _tried(
     tools = replace(bench.tools, methods=allowed.methods)
     foreign = [m for m in allowed.methods if is_foreign(m, tools, *bench.one)]
     worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
-    found = tuple(tried(worker, m, bench.ids, batched=recorded.get(m.name)) for m in foreign)
-    for one in found:
+    found: list[Tried] = []
+    before = _own_gradient(bench) if foreign else None
+    for method in foreign:
+        one = tried(worker, method, bench.ids, batched=recorded.get(method.name))
         if one.why_not is not None:
             raise MethodError(one.why_not)
-    return found
+        if before is not None:
+            _check_left_alone(before, _own_gradient(bench), method.name)
+        found.append(one)
+    return tuple(found)
+
+
+def _own_gradient(bench: Bench) -> Tensor:
+    """The gradient at the first image, by a pass of ours."""
+    x, targets, _ = bench.one
+    found = differentiate(bench.tools.network, x[None], targets, rule=Rule.PLAIN, taps=(None,))
+    return found.at[None][1]
+
+
+def _check_left_alone(before: Tensor, after: Tensor, name: str) -> None:
+    """Raise MethodError where an explainer changed torch itself, and with it the gradients of all that follows."""
+    if float((after - before).abs().max()) > CHANGED * float(before.abs().max()):
+        raise MethodError(
+            f"expected {name} to leave torch as it found it, but after it ran the network has other gradients for every method "
+            "(another forward in nn.ReLU, another F.relu); let it put back what it patches (unittest.mock.patch.object)"
+        )
 
 
 def _printed(store: DirectoryStore, tries: Sequence[Tried]) -> tuple[str, ...]:

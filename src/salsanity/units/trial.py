@@ -42,6 +42,7 @@ class Tried:
     `batched`: its maps are the same alone and in a batch, which is faster: it may be given batches.
 
     `is_heard`: whether the network was heard to run whenever a map was given; one that reads weights by itself is not heard.
+    `is_unmoved`: whether its maps of a changed network are those of the trained one, to the bit.
     """
 
     name: str
@@ -50,6 +51,17 @@ class Tried:
     is_heard: bool = True
     said: str = ""
     batched: bool = False
+    is_unmoved: bool = False
+
+    @property
+    def doubt(self) -> str | None:
+        """What is to be asked of an explainer whose maps are the same of every network; None where they are not."""
+        if not self.is_unmoved:
+            return None
+        return (
+            f"{self.name} gives the same maps, to the last bit, of the trained network and of a changed one. If it should not, "
+            "it explains another network than the one that it is handed: one of an earlier call, or read from a file."
+        )
 
 
 @final
@@ -95,7 +107,9 @@ def tried(
     why_not = _lost(attempts, method.name)
     if why_not is None and not is_heard and not _depends(good) and aside is not None:
         why_not = aside.refusal(method.name)
-    found = Tried(method.name, seconds, why_not, is_heard, "" if aside is None else aside.said)
+    said = "" if aside is None else aside.said
+    unmoved = _unmoved(good)
+    found = Tried(method.name, seconds, why_not, is_heard, said, is_unmoved=unmoved)
     if why_not is not None or seconds > DEAR or batched is False:
         return found
     several = _several(worker, method, ids[:MOST_IMAGES])
@@ -136,6 +150,17 @@ def _depends(good: Sequence[Attempt]) -> bool:
         )
         for reference in references
     )
+
+
+def _unmoved(good: Sequence[Attempt]) -> bool:
+    """Whether maps of all changed networks are those of the trained one."""
+    pairs = [
+        _equal(reference.explained, changed.explained)
+        for reference in good
+        for changed in good
+        if changed.is_changed and not reference.is_changed and changed.image == reference.image
+    ]
+    return bool(pairs) and all(pairs)
 
 
 def _equal(one: Explained, other: Explained) -> bool:
