@@ -37,7 +37,7 @@ class Timed:
     """An executor whose long part is timed: from the first unit that comes to the last, and CPU seconds in them."""
 
     inner: Any
-    told: dict[str, Any] = field(default_factory=dict)
+    seen: dict[str, Any] = field(default_factory=dict)
 
     def run(self, job: Job, lots: Iterable[Lot], *, tick: Any = None) -> Results:
         """Pass results through."""
@@ -53,7 +53,7 @@ class Timed:
             size += len(pickle.dumps(done))
             yield done
         ended = time.perf_counter()
-        self.told = {
+        self.seen = {
             "units": int(units),
             "seconds to the first": round(first - began, 1),
             "seconds after it": round(ended - first, 1),
@@ -96,8 +96,8 @@ def measured(folder: Path, runs_on: Any, images: Tensor, asked: argparse.Namespa
         similarities=["spearman", "ssim", "hog"],
     )
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    timed.told["CPU s of ended workers"] = round(ended.ru_utime - began.ru_utime, 1)
-    return timed.told, result.scores
+    timed.seen["CPU s of ended workers"] = round(ended.ru_utime - began.ru_utime, 1)
+    return timed.seen, result.scores
 
 
 def main() -> int:
