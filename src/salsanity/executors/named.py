@@ -58,7 +58,7 @@ def at_work(runs_on: Executor) -> Iterator[None]:
         if threads is not None:
             torch.set_num_threads(before)
         close = getattr(runs_on, "close", None)
-        if close is not None:
+        if callable(close):
             close()
 
 

@@ -58,7 +58,9 @@ class Executor(Protocol):
         """Yield every unit with its result, or with the failure that spoiled it alone.
 
         Each process opens the job once (`job.open()`) and does units (`opened.do(unit)`), those of a lot together. `tick`
-        may be told of evaluations while a unit is computed, in this process; results alone are enough.
+        may be told of evaluations while a unit is computed, in this process; results alone are enough. An executor may also
+        have `threads` (of PyTorch in its workers: a run is prepared with as many), `told()` (sentences for the person who
+        waits) and `close()` (what was started is ended).
         """
 
 

@@ -86,9 +86,15 @@ def execute_lots(
                     _log_printed(run.store, found, printed)
     finally:
         narrator.end()
-        for sentence in getattr(executor, "told", tuple)():
+        for sentence in _told(executor):
             narrator.say(sentence)
     return failed
+
+
+def _told(executor: Executor) -> Iterable[str]:
+    """Return what an executor has to tell beside its results, such as deaths of workers, where it does so."""
+    told = getattr(executor, "told", None)
+    return told() if callable(told) else ()
 
 
 def _noted(lots: Iterable[Lot], waiting: dict[UnitKey, None]) -> Iterator[Lot]:
