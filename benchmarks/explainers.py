@@ -161,8 +161,8 @@ def rows(contest: Contest, result: Any) -> list[list[str]]:
             library_of(row.method),
             contest.name,
             row.outcome,
-            _interval(row.retained_full, row.retained_full_ci),
-            _interval(row.retained_half, row.retained_half_ci),
+            _interval(row.retained_full, (row.retained_full_low, row.retained_full_high)),
+            _interval(row.retained_half, (row.retained_half_low, row.retained_half_high)),
             f"{seconds_of(contest.folder, row.method):.0f}",
         ]
         for row in result.headlines.itertuples()

@@ -1,12 +1,13 @@
 """The paper's cascade on ImageNet photographs: real trained networks, three initialisers, the paper's figure.
 
     python benchmarks/reproduce_imagenet.py --data DATA/imagenet --out runs/imagenet
+    python benchmarks/reproduce_imagenet.py --data DATA/imagenet --networks inception_v3 --samples 5 --steps 5
     python benchmarks/reproduce_imagenet.py --data DATA/imagenet --samples 50 --steps 50 --stages all      # a GPU
 
 DATA/imagenet holds `resnet18.py` and `googlenet.py` with their weights (.safetensors), `photographs/` and `class_index.json`.
 Judged on the stages `half` and `full` of every draw; one draw of the whole cascade for the first 16 photographs. Prints a
 verdict table per run and writes the paper's figure (methods by stages) and the curves with intervals. An interrupted run
-continues.
+continues. What Inception v3, the paper's network, is asked stands in `inception.py`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import pandas as pd
 from torch import nn
 
 import salsanity
+from inception import inception
 from salsanity.data.class_names import read_class_names
 from salsanity.data.images import open_folder
 from salsanity.data.preprocessing import Preprocessing
@@ -92,10 +94,9 @@ def table(result: salsanity.Result) -> str:
 
 
 def _interval(row: dict[str, object], stage: str) -> str:
-    value, bounds = row[f"retained_{stage}"], row[f"retained_{stage}_ci"]
+    value, low, high = (row[f"retained_{stage}{end}"] for end in ("", "_low", "_high"))
     if value is None or pd.isna(value):
         return ""
-    low, high = bounds  # type: ignore[misc]
     return f"{value:.2f} [{low:.2f}, {high:.2f}]"
 
 
@@ -147,7 +148,10 @@ def main() -> None:
     parser.add_argument("--memory-format", default="auto")
     options = parser.parse_args()
     pd.set_option("display.width", 200)
-    for name in options.networks:
+    if "inception_v3" in options.networks:
+        *_, judged = inception(builder(options.data, "inception_v3"), options)
+        print(f"\n## Inception v3, half and full\n\n{table(judged)}", flush=True)
+    for name in (n for n in options.networks if n != "inception_v3"):
         for init in options.inits:
             for target in options.targets:
                 began = time.perf_counter()

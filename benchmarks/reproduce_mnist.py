@@ -19,6 +19,7 @@ import torch
 import salsanity
 from salsanity.checks.label_networks import Training, trained
 from salsanity.data.sources import open_data
+from salsanity.models.load import load_model
 from salsanity.models.reference import cnn, mlp
 from salsanity.suite.terminal import TerminalNarrator, terminal
 from salsanity.training.evaluate import labelled
@@ -69,6 +70,8 @@ FRESH: dict[str, dict[str, object]] = {
 
 def network(kind: str, options: argparse.Namespace, narrator: TerminalNarrator) -> torch.nn.Module:
     """Train the paper's CNN or MLP on MNIST, or read it where it was trained before."""
+    if options.weights is not None:
+        return load_model(f"reference:{kind}", weights=options.weights).model
     l2 = options.l2 if kind == "mlp" else CNN_L2
     settings = TrainingSettings(epochs=options.epochs, learning_rate=options.learning_rate, l2=l2)
     training = Training(
@@ -94,6 +97,8 @@ def cascade(
 ) -> salsanity.Result:
     """Run the cascade with C's choices."""
     methods = [m for m in METHODS if kind == "cnn" or "gradcam" not in m]
+    made = f"{options.epochs}-{options.train_images}-{options.l2:g}"
+    name = made if options.weights is None else options.weights.stem
     return salsanity.model_randomization_test(
         model,
         open_data("mnist", data_dir=options.data_dir, split="test"),
@@ -107,8 +112,7 @@ def cascade(
         samples=options.samples,
         steps=options.steps,
         gallery=8,
-        out=options.out
-        / f"{kind}-{options.epochs}-{options.train_images}-{options.l2:g}-{images}x{draws}",
+        out=options.out / f"{kind}-{name}-{images}x{draws}",
         name=f"MNIST {kind}",
         progress=True,
     )
@@ -140,6 +144,7 @@ def main() -> None:
         "--l2", type=float, default=0.0, help="of the MLP; the authors' code has none"
     )
     parser.add_argument("--train-images", type=int, default=55_000)
+    parser.add_argument("--weights", type=Path, help="of a network that was trained before")
     parser.add_argument("--samples", type=int, default=10)
     parser.add_argument("--steps", type=int, default=10)
     options = parser.parse_args()

@@ -24,6 +24,7 @@ def test_all_is_what_it_was() -> None:
         "UsageError",
         "__version__",
         "data_randomization_test",
+        "merge",
         "model_randomization_test",
         "partner_maps",
         "retained_similarity",

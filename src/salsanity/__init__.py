@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from salsanity.records import Outcome
     from salsanity.suite import (
         data_randomization_test,
+        merge,
         model_randomization_test,
         run,
         shortcut_test,
@@ -49,6 +50,7 @@ _HOMES = {
     "TrainingError": "salsanity.errors",
     "UsageError": "salsanity.errors",
     "data_randomization_test": "salsanity.suite",
+    "merge": "salsanity.suite",
     "model_randomization_test": "salsanity.suite",
     "partner_maps": "salsanity.units.batch",
     "retained_similarity": "salsanity.units.batch",
@@ -72,6 +74,7 @@ __all__ = [
     "UsageError",
     "__version__",
     "data_randomization_test",
+    "merge",
     "model_randomization_test",
     "partner_maps",
     "retained_similarity",

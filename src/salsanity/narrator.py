@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, final
+from typing import Final, Protocol, final
+
+LOG: Final = logging.getLogger("salsanity")
+"""What a run tells, for programs: sentences at level INFO, what nobody may miss at WARNING; nothing where nobody listens."""
+LOG.addHandler(logging.NullHandler())
 
 
 class Narrator(Protocol):
@@ -33,13 +38,15 @@ class Narrator(Protocol):
 @final
 @dataclass(frozen=True)
 class Silent:
-    """Says nothing; warns as Python does."""
+    """Says nothing but to the log; warns as Python does."""
 
     def say(self, text: str) -> None:
-        """Say nothing."""
+        """Log one sentence."""
+        LOG.info(text)
 
     def warn(self, text: str) -> None:
-        """Warn."""
+        """Warn, and log it."""
+        LOG.warning(text)
         warnings.warn(text, stacklevel=3)
 
     def begin(self, what: str, total: float) -> None:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Final, Literal
 
@@ -47,11 +47,13 @@ class UnitKey:
     similarities: tuple[str, ...]
     base: str
     """Digest of everything else that can change a score (weights, seed, blocks, initialiser, ...)."""
+    at: tuple[tuple[int, int], ...] = field(default=(), compare=False, repr=False)
+    """For images that a job does not list: the place of each in the source, and the class explained; no part of the identity."""
 
     @property
     def digest(self) -> str:
         """The name of the unit's file."""
-        return digest(asdict(self))
+        return digest(self.to_json())
 
     @property
     def place(self) -> str:
@@ -59,8 +61,9 @@ class UnitKey:
         return digest([self.check, self.draw, self.images, self.stages, self.base])
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Return what tells the unit from others, as JSON values."""
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.compare}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in named.items()}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> UnitKey:
@@ -131,6 +134,8 @@ class Line:
     """Why it cannot pass, where the measurement is a lower bound of the retained similarity; empty: it can."""
     nothing: bool = False
     """Whether "nothing changed" is asked here."""
+    by_samples: bool = False
+    """Whether more samples of a method that draws some would raise what is retained here."""
 
 
 @dataclass(frozen=True)

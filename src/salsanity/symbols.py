@@ -89,15 +89,18 @@ def home_of(spec: str) -> Path:
     return Path(where).expanduser().resolve().parent if where.endswith(".py") else Path.cwd()
 
 
-def load_file(path: Path) -> ModuleType:
-    """Import a user's file as a module, or return it where it is imported and neither it nor its neighbours changed."""
+def load_file(path: Path, *, name: str | None = None) -> ModuleType:
+    """Import a user's file as a module, or return it where it is imported and neither it nor its neighbours changed.
+
+    `name`: what the module is called, where the file is a copy of one that lies elsewhere.
+    """
     path = path.expanduser()
     if not path.is_file():
         raise UsageError(
             f"Expected a Python file at {path}, found none; check the path before the colon"
         )
     path = path.resolve()
-    name = module_name(path)
+    name = name or module_name(path)
     known = sys.modules.get(name)
     if known is not None and not _forgotten_if_changed(known):
         return known
@@ -139,6 +142,23 @@ def _hint(name: str, names: Mapping[str, object]) -> str:
 def _from_package(name: str) -> ModuleType:
     with _importing(name), at_home(Path.cwd()):
         return importlib.import_module(name)
+
+
+@contextmanager
+def neighbours_of(value: object) -> Iterator[None]:
+    """Let a function or object of a user's file import its neighbours when it is called, as when the file was imported.
+
+    Does nothing for what comes from elsewhere, or imports all at the top.
+    """
+    kind = value if hasattr(value, "__qualname__") else type(value)
+    module = sys.modules.get(str(getattr(kind, "__module__", "")))
+    file = Path(str(getattr(module, "__file__", "")))
+    home = next((r.folder for r in _records() if r.late and file in r.files), None)
+    if home is None:
+        yield
+    else:
+        with at_home(home):
+            yield
 
 
 @contextmanager
@@ -268,12 +288,18 @@ class _Record:
     late: frozenset[str]
 
 
-def _record_of(folder: Path) -> _Record:
-    files = {}
+def imported_below(folder: Path) -> tuple[Path, ...]:
+    """List the files of the user's below a folder that this process imported."""
+    found = []
     for module in [*sys.modules.values()]:
         file = getattr(module, "__file__", None)
         if file is not None and Path(file).is_relative_to(folder) and not _is_foreign(module):
-            files[Path(file)] = _digest(Path(file))
+            found.append(Path(file))
+    return tuple(found)
+
+
+def _record_of(folder: Path) -> _Record:
+    files = {file: _digest(file) for file in imported_below(folder)}
     return _Record(folder, files, _late_imports(files) & _neighbours(folder).keys())
 
 
@@ -307,13 +333,18 @@ def _imported(node: ast.AST) -> list[str]:
 
 def _late_elsewhere(folder: Path) -> frozenset[str]:
     """List the neighbours that files of other folders import when called: these names must not come to mean others."""
-    records = [
+    found = [record.late for record in _records() if record.folder != folder]
+    return frozenset().union(*found)
+
+
+def _records() -> list[_Record]:
+    """Return what is known of the files that users named."""
+    found = [
         getattr(getattr(module, "__spec__", None), "loader_state", None)
         for name, module in [*sys.modules.items()]
         if name.startswith(USER)
     ]
-    found = [r.late for r in records if isinstance(r, _Record) and r.folder != folder]
-    return frozenset().union(*found)
+    return [record for record in found if isinstance(record, _Record)]
 
 
 def _check_late_imports(path: Path, names: frozenset[str]) -> None:

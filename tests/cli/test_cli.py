@@ -87,7 +87,7 @@ def test_verdicts_are_written_as_junit_xml(weights: Path, tmp_path: Path) -> Non
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--config", "{broken}"], "broken"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{empty}"], "--junit"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--junit", "{broken}/x"], "--junit"),
-        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--executor", "ray"], "'ray'"),
+        (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--executor", "raay"], "'raay'"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--init", "modul"], "'modul'"),
         (["--model", "reference:cnn", "--weights", "{weights}", "--data", "digits", "--init", "none.py:f"], "none.py"),
         (["--no-such-option"], "no-such-option"),

@@ -23,6 +23,7 @@ from salsanity.cli.parameters import Command, Given, flag
 from salsanity.cli.wishes import QUICK, Wanted, Wishes, wanted
 from salsanity.errors import SpecError, UsageError
 from salsanity.options import described
+from salsanity.training.settings import TrainingSettings
 from salsanity.units.spec import RunSpec
 
 OLD_CHECK = """model images data data-dir weights class-names size resize mean std channels max-pixels max-bytes
@@ -277,6 +278,20 @@ def test_training_settings_are_those_of_the_preset_but_for_what_was_said() -> No
     assert train.settings_of(None, lessons).epochs == 3
     assert train.settings_of(None, lessons).learning_rate == pytest.approx(3e-4)
     assert train.settings_of("paper", lessons).learning_rate == pytest.approx(1e-4)
+
+
+def test_the_preset_means_the_papers_training_of_its_own_networks() -> None:
+    def found(model: str, **changes: Any) -> TrainingSettings:
+        lessons = said(train.COMMAND, data="d", out=Path("o"), **changes).of(train.Lessons)
+        return train.settings_of("paper", lessons, model=model)
+
+    cnn, mlp = found("reference:cnn"), found("reference:mlp")
+    for settings in (cnn, mlp):
+        assert (settings.batch_size, settings.least_steps, settings.epochs) == (50, 20_000, 100)
+        assert settings.stop_at == settings.wanted == pytest.approx(0.95)
+    assert (cnn.l2, cnn.l2_spares, mlp.l2) == (pytest.approx(1e-3), ("fc2",), 0)
+    assert found("reference:mlp", l2=1e-3).l2 == pytest.approx(1e-3)
+    assert found("file.py:f").l2_spares == ()
 
 
 def test_values_of_a_command_line_are_dataclasses_again() -> None:

@@ -338,3 +338,53 @@ def test_what_an_earlier_call_left_in_the_place_of_weights_is_refused():
         ModelError, match=r"none of its parameters and buffers: 96 numbers, a tensor"
     ):
         prepare(model, IMAGE)
+
+
+class Caching(Small):
+    """Keeps a weight that it computed where no attribute holds it."""
+
+    @functools.cache  # noqa: B019 - as people write it
+    def doubled(self) -> torch.Tensor:
+        return 2 * self.b.weight
+
+    def forward(self, x):
+        x = torch.relu(self.a(x.flatten(1))) @ self.doubled().t()
+        return self.c(torch.relu(x))
+
+
+class Computing(Caching):
+    """The twin that computes it in every call."""
+
+    def doubled(self) -> torch.Tensor:
+        return 2 * self.b.weight
+
+
+def test_what_a_call_keeps_of_weights_out_of_reach_is_refused():
+    with pytest.raises(ModelError, match=r"keeps what it computed of b\.weight from one call"):
+        prepare(Caching(), IMAGE)
+    assert prepare(Computing(), IMAGE).weight_layers == 3
+
+
+@torch.library.custom_op("salsanity_tests::product", mutates_args=())
+def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x @ weight.t()
+
+
+product.register_autograd(
+    lambda ctx, g: (g @ ctx.weight, None),
+    setup_context=lambda ctx, inputs, output: setattr(ctx, "weight", inputs[1]),
+)
+
+
+class Operating(Small):
+    """Its products are an operator of its own, as those of compiled extensions are."""
+
+    def forward(self, x):
+        x = torch.relu(product(x.flatten(1), self.a.weight) + self.a.bias)
+        return product(torch.relu(product(x, self.b.weight)), self.c.weight)
+
+
+def test_operators_of_ones_own_count_as_layers():
+    network = prepare(Operating(), IMAGE)
+    assert network.weight_layers == 3
+    assert [block.name for block in network.blocks] == ["a", "b", "c"]

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from salsanity.errors import ModelError
-from salsanity.models.reference import cnn, demo_network, mlp
+from salsanity.models.reference import cnn, demo_network, digits_network, mlp
 
 
 def names(network):
@@ -43,6 +43,14 @@ def test_the_mlp_is_the_papers():
 
 def test_the_demo_network_takes_the_digits():
     assert demo_network()(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+    assert digits_network()(torch.rand(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_the_deep_digits_network_has_convolutions_in_its_upper_half():
+    network = digits_network()
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert [type(layer).__name__ for layer in layers[len(layers) // 2 :]].count("Conv2d") == 2
+    assert all(float(layer.bias.detach().abs().sum()) == 0 for layer in layers)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 29), (2, 4)])

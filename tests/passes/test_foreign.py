@@ -32,8 +32,10 @@ def network() -> Network:
     return prepare(chain(), X[:1])
 
 
-def results(request: Foreign, network: Network) -> PassResult | ForeignFailure:
-    return explained_by(request, network, X, TARGETS, ids=IDS, seed=0, stream=0)
+def results(
+    request: Foreign, network: Network, *, together: int = 1
+) -> PassResult | ForeignFailure:
+    return explained_by(request, network, X, TARGETS, ids=IDS, seed=0, stream=0, together=together)
 
 
 def noise(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
@@ -41,9 +43,9 @@ def noise(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
 
 
 def test_alone_each_image_has_its_own_random_state(network: Network) -> None:
-    alone = results(Foreign(noise, "noise", alone=True), network).gradient
+    alone = results(Foreign(noise, "noise"), network).gradient
     (last,) = explained_by(
-        Foreign(noise, "noise", alone=True),
+        Foreign(noise, "noise"),
         network,
         X[2:],
         TARGETS[2:],
@@ -52,7 +54,7 @@ def test_alone_each_image_has_its_own_random_state(network: Network) -> None:
         stream=0,
     ).gradient
     assert torch.equal(alone[2], last)
-    together = results(Foreign(noise, "noise"), network).gradient
+    together = results(Foreign(noise, "noise"), network, together=3).gradient
     assert not torch.equal(alone[2], together[2])
 
 
@@ -63,8 +65,13 @@ def test_alone_the_explainer_sees_one_image_at_a_time(network: Network) -> None:
         sizes.append(len(x))
         return x * targets.view(-1, 1, 1, 1)
 
-    found = results(Foreign(looks, "looks", alone=True), network)
+    found = results(Foreign(looks, "looks"), network)
     assert sizes == [1, 1, 1]
+    sizes.clear()
+    assert torch.equal(
+        results(Foreign(looks, "looks"), network, together=2).gradient, found.gradient
+    )
+    assert sizes == [2, 1]
     assert torch.equal(found.gradient, X * TARGETS.view(-1, 1, 1, 1))
 
 
@@ -81,7 +88,7 @@ def test_what_a_failed_call_left_on_the_network_does_not_meet_the_next_image(
 
     with torch.no_grad():
         total = 2 * network.module[0].weight.sum()
-        found = results(Foreign(forgetful, "forgetful"), network)
+        found = results(Foreign(forgetful, "forgetful"), network, together=3)
     assert isinstance(found, ForeignFailure)
     assert found.reasons == (None, "forgetful raised ValueError: no", None)
     torch.testing.assert_close(found.maps[[0, 2]], X[[0, 2]] * total)

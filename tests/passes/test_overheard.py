@@ -31,8 +31,8 @@ def network() -> Network:
 
 
 def run(explainer, network: Network, *, alone: bool = False) -> PassResult | ForeignFailure:
-    request = Foreign(explainer, "mine", alone=alone)
-    return explained_by(request, network, X, TARGETS, ids=IDS, seed=0, stream=0)
+    request, together = Foreign(explainer, "mine"), 1 if alone else 3
+    return explained_by(request, network, X, TARGETS, ids=IDS, seed=0, stream=0, together=together)
 
 
 def gradient(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from networks import chain, images
 from salsanity.errors import MethodError, ModelError
 from salsanity.methods import Baselines
 from salsanity.models.network import Network, prepare
-from salsanity.passes.fold import Accumulator
+from salsanity.passes.fold import Accumulator, Mean
 from salsanity.passes.foreign import as_maps
 from salsanity.passes.points import PointSource
 from salsanity.passes.request import Baseline, Fold, Noisy, Pass, Path, Points, Rule
@@ -201,6 +201,68 @@ def test_folds_do_not_depend_on_where_the_points_are_cut(cuts: list[int], shift:
     torch.testing.assert_close(
         welford(values, cuts, Fold.VARIANCE), values.var(0, correction=0), rtol=1e-8, atol=1e-9
     )
+
+
+SPREAD = torch.randn(50, 64, generator=torch.Generator().manual_seed(3)).exp()
+DIVISIONS: tuple[list[int], ...] = ([], [1], [32], [16, 32, 48], [8], list(range(1, 50)))
+
+
+@pytest.mark.parametrize("fold", [Fold.MEAN, Fold.MEAN_SQUARE, Fold.VARIANCE])
+def test_folds_are_the_same_bit_for_bit_however_points_are_divided(fold: Fold) -> None:
+    whole = welford(SPREAD, [], fold)
+    for cuts in DIVISIONS:
+        assert torch.equal(welford(SPREAD, cuts, fold), whole), cuts
+
+
+def test_twin_sums_over_batches_depend_on_the_division() -> None:
+    sums = [sum(part.sum(0) for part in SPREAD.tensor_split(cuts)) for cuts in DIVISIONS]
+    assert not all(torch.equal(found, sums[0]) for found in sums)
+
+
+class PixelByPixel(nn.Module):
+    """A network without a kernel that could depend on how many images go through it together."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        scale = torch.randn(3, 288, generator=torch.Generator().manual_seed(4))
+        self.scale = nn.Parameter(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(x.flatten(1).float())
+        rows = [torch.stack([(one * scale).sum() for scale in self.scale]) for one in y]
+        return torch.stack(rows)
+
+
+def folded(batch_size: int) -> list[Tensor]:
+    network = network_of(PixelByPixel())
+    points = (Points(noisy=Noisy(50)), Points(noisy=Noisy(4), path=Path(5)))
+    requests = (
+        Pass(points[0]),
+        Pass(points[0], fold=Fold.MEAN_SQUARE),
+        Pass(Points(noisy=Noisy(25)), fold=Fold.VARIANCE),
+        Pass(points[1], fold=Fold.PATH),
+    )
+    asked = setting(batch_size=batch_size)
+    (answer,) = run(network, Batch(X, IDS), [Demand(state(), requests)], setting=asked)
+    return [answer.results[request].gradient for request in requests]  # type: ignore[union-attr]
+
+
+def test_equal_seeds_give_equal_maps_at_every_batch_size() -> None:
+    usual = folded(1)
+    for size in (2, 7, 64, 128):
+        assert all(map(torch.equal, folded(size), usual)), size
+
+
+def test_twin_a_fold_that_sums_a_batch_at_once_gives_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def at_once(self: Mean, values: Tensor) -> None:
+        self.count += len(values)
+        added = values.sum(0)
+        self.total = added if self.total is None else self.total + added
+
+    monkeypatch.setattr(Mean, "update", at_once)
+    assert not all(torch.equal(a, b) for a, b in zip(folded(128), folded(7), strict=True))
 
 
 def test_twin_the_naive_variance_fails_where_welford_does_not() -> None:

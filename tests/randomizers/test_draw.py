@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from salsanity.errors import ModelError, UsageError
-from salsanity.models.network import prepare
+from salsanity.models.network import lay_out, prepare
 from salsanity.models.swap import swapped
 from salsanity.randomizers.draw import (
     INITIALISERS,
@@ -253,3 +253,41 @@ def test_unknown_initialiser():
     assert draw_named("he") == He()
     with pytest.raises(UsageError, match="'xavier'"):
         draw_named("xavier")
+
+
+def convolutional(format: torch.memory_format) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        normed, plain = parametrizations.weight_norm(nn.Conv2d(4, 6, 3)), nn.Conv2d(6, 5, 3)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), normed, plain, nn.Flatten(), nn.Linear(20, 3))
+    if format is torch.channels_last:
+        net[4].weight = nn.Parameter(net[4].weight.detach().t().clone().t())
+    return net.to(memory_format=format)
+
+
+def values_of(draw, format: torch.memory_format):
+    network = prepare(convolutional(format), IMAGE)
+    return {(layer, n): v for layer, t in draw(network, 1).items() for n, v in t.items()}
+
+
+@pytest.mark.parametrize("draw", DRAWS, ids=lambda d: d.name)
+@pytest.mark.parametrize("later", [False, True])
+def test_a_draw_is_the_same_however_the_weights_lie_in_memory(draw, later):
+    one = values_of(draw, torch.contiguous_format)
+    if later:  # as a run does once it knows what is fastest
+        network = prepare(convolutional(torch.contiguous_format), IMAGE)
+        lay_out(network, "channels_last")
+        found = draw(network, 1)
+        other = {(layer, n): v for layer, t in found.items() for n, v in t.items()}
+    else:
+        other = values_of(draw, torch.channels_last)
+    assert one.keys() == other.keys()
+    assert len(one) == 9
+    assert all(torch.equal(value, other[key]) for key, value in one.items())
+
+
+def test_twin_filling_in_order_of_memory_is_noticed(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "contiguous", lambda tensor, **_: tensor)
+    one = values_of(He(), torch.contiguous_format)
+    other = values_of(He(), torch.channels_last)
+    assert not all(torch.equal(value, other[key]) for key, value in one.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import io
 import shutil
 from collections.abc import Iterator
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from synthetic_run import Recipe, write_cascade
 
-from salsanity.report import read_run, write_report
+from salsanity.report import read_run, write_card, write_report
 
 selenium = pytest.importorskip("selenium", reason="selenium is not installed")
 from selenium import webdriver  # noqa: E402
@@ -60,6 +62,7 @@ def pages(
         "both": write_report(cascade, out / "both.html", labels),
         "compared": write_report(cascade, out / "compared.html", distrusted),
         "several": write_report(several, out / "several.html"),
+        "card": write_card([several], out / "card.html"),
     }
     return {name: path.as_uri() for name, path in made.items()}
 
@@ -242,7 +245,7 @@ def test_nothing_is_cut_overlapping_or_blank(
         "document.querySelector('.answer').style.minWidth = '3000px'",
         "document.querySelector('.walk .moving').style.marginLeft = '-120px'",
         "document.querySelector('[data-moving]').src = 'data:,'",
-        "document.querySelector('.viewbar .num').style.width = '12px'",
+        "document.querySelector('.lane.kept .num').style.width = '12px'",
     ],
 )
 def test_twin_faults_are_noticed(page: webdriver.Chrome, fault: str) -> None:
@@ -297,3 +300,132 @@ def test_the_page_prints(page: webdriver.Chrome) -> None:
     content = base64.b64decode(printed["data"])
     assert content.startswith(b"%PDF")
     assert len(content) > 50_000
+
+
+def test_ten_methods_stand_on_one_screen_a_line_each(
+    browser: webdriver.Chrome, plain: Path, tmp_path: Path
+) -> None:
+    resize(browser, *SIZES["desktop"])
+    browser.get(write_report(plain, tmp_path / "page.html").as_uri())
+    rows = browser.find_elements(By.CSS_SELECTOR, ".rows tbody tr")
+    assert len(rows) == 10
+    assert max(row.rect["height"] for row in rows) < 42
+    last = rows[-1].rect
+    assert last["y"] + last["height"] <= 900, "the head and all ten fit the first screen"
+
+
+def test_a_reason_unfolds_by_keyboard_to_whole_words_and_every_view(page: webdriver.Chrome) -> None:
+    summary = one(page, ".rows .reason summary")
+    before = summary.rect["height"]
+    page.execute_script("arguments[0].focus()", summary)
+    summary.send_keys(Keys.ENTER)
+    assert summary.rect["height"] > before
+    assert summary.get_property("scrollWidth") <= summary.get_property("clientWidth")
+    assert (
+        len([b for b in page.find_elements(By.CSS_SELECTOR, ".rows .viewbar") if b.is_displayed()])
+        == 2
+    )
+
+
+AXE = importlib.util.find_spec("axe_core_python")
+needs_axe = pytest.mark.skipif(AXE is None, reason="axe-core-python is not installed")
+
+
+def violations(browser: webdriver.Chrome) -> list[str]:
+    """What axe-core, the checker that browsers' own tools use, finds on the page."""
+    assert AXE is not None
+    assert AXE.origin is not None
+    browser.execute_script((Path(AXE.origin).parent / "axe.min.js").read_text("utf-8"))
+    browser.set_script_timeout(120)  # the machine may be busy
+    rules = (
+        "{resultTypes: ['violations'], rules: {'color-contrast': {enabled: false}}}"  # tested below
+    )
+    found = browser.execute_async_script(f"const done = arguments[0]; axe.run({rules}).then(done)")
+    return [f"{v['id']}: {v['nodes'][0]['html'][:120]}" for v in found["violations"]]
+
+
+@needs_axe
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", ["cascade", "both", "compared", "several", "card"])
+def test_axe_finds_nothing(
+    browser: webdriver.Chrome, pages: dict[str, str], name: str, size: str
+) -> None:
+    resize(browser, *SIZES[size])
+    browser.get(pages[name])
+    assert violations(browser) == []
+
+
+@needs_axe
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "document.querySelector('.example img').removeAttribute('alt')",
+        "document.documentElement.removeAttribute('lang')",
+        "document.querySelector('[data-stage]').parentElement.replaceWith(document.querySelector('[data-stage]'))",
+    ],
+)
+def test_twin_what_a_screen_reader_misses_is_found(page: webdriver.Chrome, fault: str) -> None:
+    page.execute_script(fault)
+    assert violations(page) != []
+
+
+CONTRAST = """
+const light = (c) => c.map((v) => v / 255).map((v) => (v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4))
+  .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+const colour = (text) => text.match(/[\\d.]+/g).map(Number);
+const ground = (e) => {
+  for (; e; e = e.parentElement) {
+    const c = colour(getComputedStyle(e).backgroundColor);
+    if (c.length < 4 || c[3] > 0) return c.slice(0, 3);
+  }
+  return [255, 255, 255];
+};
+const faint = [];
+for (const e of document.querySelectorAll("body *")) {
+  const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+  if (!own || e.closest("svg, script, .hidden") || !e.checkVisibility()) continue;
+  const [a, b] = [light(colour(getComputedStyle(e).color).slice(0, 3)), light(ground(e))];
+  const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+  if (ratio < 4.5) faint.push(`${ratio.toFixed(2)}: ${e.outerHTML.slice(0, 90)}`);
+}
+return faint;
+"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("name", ["cascade", "compared", "several", "card"])
+def test_all_text_stands_out_from_its_ground(
+    browser: webdriver.Chrome, pages: dict[str, str], name: str, theme: str
+) -> None:
+    resize(browser, *SIZES["desktop"], prefers_color_scheme=theme)
+    browser.get(pages[name])
+    assert browser.execute_script(CONTRAST) == []
+
+
+def test_twin_faint_text_is_noticed(page: webdriver.Chrome) -> None:
+    page.execute_script("document.querySelector('.note').style.color = '#999'")
+    assert len(page.execute_script(CONTRAST)) > 0
+
+
+def test_a_thousand_images_and_ten_methods_are_painted_within_a_second(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    recipe = Recipe(
+        *(("fc", "conv2", "conv1"),),
+        images=1000,
+        draws=1,
+        side=96,
+        channels=3,
+        grain=0.5,
+        hostile=False,
+    )
+    page = write_report(write_cascade(tmp_path, recipe))
+    assert page.stat().st_size < 5 * 2**20
+    resize(browser, *SIZES["desktop"])
+    times = []
+    for _ in range(3):  # the machine may be busy with something else
+        browser.get(page.as_uri())
+        times += browser.execute_script(
+            "return performance.getEntriesByName('first-contentful-paint').map(e => e.startTime)"
+        )
+    assert min(times) < 1000

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from salsanity.records import Outcome
 from salsanity.report import read_run
-from salsanity.report.compare import compare_runs
+from salsanity.report.compare import compare_runs, signed
 from salsanity.report.html import render
 
 
@@ -13,14 +13,14 @@ def test_equal_runs_do_not_differ(cascade: Path) -> None:
     run = read_run(cascade)
     (found,) = compare_runs(run, run)
     assert found.differences == []
-    assert not any(pair.changed for pair in found.pairs)
-    assert found.names == ("first run", "second run")
+    assert not any(row.changed for row in found.rows)
+    assert found.names == ("run 1", "run 2")
     assert found.sentence.startswith("The runs have the same settings; all 10 methods")
 
 
 def test_settings_that_differ_are_named(cascade: Path, plain: Path) -> None:
     (found,) = compare_runs(read_run(cascade), read_run(plain))
-    by_key = {d.key: (d.first, d.second) for d in found.differences}
+    by_key = {d.key: d.values for d in found.differences}
     assert by_key["init"] == ("module", "he")
     assert by_key["stages"] == ("fc2, fc1, conv2, conv1", "fc, conv")
     assert "draws" not in by_key
@@ -36,7 +36,7 @@ def test_a_verdict_that_changes_is_named(cascade: Path) -> None:
     other = replace(run, parts=(replace(run.parts[0], verdicts=verdicts),))
     (found,) = compare_runs(run, other)
     assert "the verdict changes for Gradient (PASS to FAIL)." in found.sentence
-    assert [p.name for p in found.pairs if p.changed] == ["Gradient"]
+    assert [row.name for row in found.rows if row.changed] == ["Gradient"]
     assert "the verdict changes" in render(run, other)
 
 
@@ -45,13 +45,15 @@ def test_methods_of_one_run_alone_are_shown(cascade: Path) -> None:
     spec = dict(run.spec) | {"methods": ["gradient"]}
     fewer = replace(run, spec=spec, parts=(replace(run.parts[0], spec=spec),))
     (found,) = compare_runs(fewer, run)
-    assert [p.first is None for p in found.pairs] == [False, *[True] * 9]
+    assert [row.entries[0].row is None for row in found.rows] == [False, *[True] * 9]
     assert "not run" in render(fewer, run)
 
 
 def test_a_second_run_that_cannot_be_trusted_is_marked(cascade: Path, distrusted: Path) -> None:
     (found,) = compare_runs(read_run(cascade), read_run(distrusted))
-    assert any("edge was expected" in reason for reason in found.distrust)
+    ((name, reasons),) = found.distrust
+    assert name == found.names[1]
+    assert any("edge was expected" in reason for reason in reasons)
     assert "cannot be trusted." in render(read_run(cascade), read_run(distrusted))
 
 
@@ -64,5 +66,55 @@ def test_each_check_that_both_runs_hold_is_compared(several: Path, cascade: Path
 
 def test_the_setting_that_was_meant_comes_first(cascade: Path, plain: Path) -> None:
     (found,) = compare_runs(read_run(cascade), read_run(plain))
-    assert found.differences[0].key == "init"
+    assert found.differences[1].key == "init"  # after the network's name
     assert "settings units" not in {d.key for d in found.differences}
+
+
+def test_any_number_of_runs_stands_side_by_side_with_differences(
+    cascade: Path, plain: Path, distrusted: Path
+) -> None:
+    first, second, third = map(read_run, (cascade, plain, distrusted))
+    (found,) = compare_runs(first, second, third)
+    assert len(found.names) == len(set(found.names)) == 3
+    for row in found.rows:
+        assert [entry.row is not None for entry in row.entries] == [True] * 3
+        assert row.entries[0].shift is None
+    text = render(first, second, third)
+    assert "Three runs side by side" in text
+    shifts = [e.shift for row in found.rows for e in row.entries[1:] if e.shift]
+    assert shifts
+    assert all(f'<b class="num">{shift.text}</b>' in text for shift in shifts)
+    assert "6 shared images, 3 shared draws" in text
+
+
+def test_the_setting_that_was_meant_names_the_runs(cascade: Path) -> None:
+    run = read_run(cascade)
+    (part,) = run.parts
+    record = replace(part.record, init="he")
+    other = replace(run, parts=(replace(part, record=record),))
+    (found,) = compare_runs(run, other)
+    assert found.names == ("init module", "init he")
+    assert [d.key for d in found.differences] == ["init"]
+
+
+def test_what_follows_from_another_setting_is_shown_last(cascade: Path, plain: Path) -> None:
+    (found,) = compare_runs(read_run(cascade), read_run(plain))
+    keys = [d.key for d in found.differences]
+    assert keys[-1] == "stages"
+    assert keys.index("init") < keys.index("stages")
+
+
+def test_equal_runs_have_no_difference(cascade: Path) -> None:
+    run = read_run(cascade)
+    (found,) = compare_runs(run, run)
+    for row in found.rows:
+        shift = row.entries[1].shift
+        assert shift is not None
+        assert (shift.found.value, shift.found.low, shift.found.high) == (0, 0, 0)
+        assert not shift.found.is_clear
+
+
+def test_a_difference_is_written_with_its_sign() -> None:
+    assert [signed(v) for v in (0.123, -0.05, 0.001, -0.001, float("nan"))] == [
+        *("+0.12", "\N{MINUS SIGN}0.05", "0.00", "0.00", "–"),
+    ]

@@ -311,7 +311,7 @@ def test_beside_every_pass_stands_that_noise_passes_too(cascade: Path, text: str
 
 def test_rows_stand_worst_first(cascade: Path, text: str) -> None:
     (part,) = read_run(cascade).parts
-    table = text[text.index('<table class="verdicts">') : text.index("Every cell")]
+    table = text[text.index('<table class="verdicts rows">') : text.index("Every cell")]
     places = [table.index(f"<b>{part.names[m]}</b>") for m in worst_first(part)]
     assert places == sorted(places)
 

@@ -15,6 +15,7 @@ from salsanity.records import Outcome, Verdict
 from salsanity.report import read_run, write_junit
 from salsanity.report.folder import Run
 from salsanity.report.junit import GATES, junit_xml, legal
+from salsanity.rows import Rows
 
 NASTY = "a<b>&\"'\x00\x1b[31m\ud800 ü 画 ]]>"
 
@@ -155,7 +156,7 @@ def test_an_explainer_that_raised_everywhere_is_an_error(plain: Path) -> None:
         for v in part.verdicts
     )
     assert kinds(parsed(with_part(run, verdicts=verdicts)))["vargrad"] == "skipped"
-    root = parsed(with_part(run, verdicts=verdicts, scores=scores))
+    root = parsed(with_part(run, verdicts=verdicts, rows=Rows.of(scores)))
     assert kinds(root)["vargrad"] == "error"
     (error,) = root.iter("error")
     assert error.attrib["type"] == "broken explainer"

@@ -189,8 +189,8 @@ def test_networks_and_explainers_are_named_without_their_folders() -> None:
     assert short_name("/data/net.pt") == "net.pt"
     assert short_name("C:\\nets\\net.py:Net") == "Net"
     assert method_names(["a.py:mine", "b.py:mine", "gradient", "smoothgrad(samples=2)"]) == {
-        "a.py:mine": "a.py:mine",
-        "b.py:mine": "b.py:mine",
+        "a.py:mine": "mine (a.py)",
+        "b.py:mine": "mine (b.py)",
         "gradient": "Gradient",
         "smoothgrad(samples=2)": "SmoothGrad (samples=2)",
     }

@@ -1,6 +1,6 @@
 """Runs all stress programs and prints what was tried, how often, and what was lost.
 
-    python tests/stress/run.py            all of it: about an hour and a half in one thread
+    python tests/stress/run.py            all of it: about two hours
     python tests/stress/run.py --short    some of each: a few minutes
     python tests/stress/run.py kills      one program; the names are those of the files beside this one
 
@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 
 import bad_input
+import clusters
 import cuts
 import disk
 import fuzz
@@ -43,6 +44,7 @@ WHOLE: dict[str, Program] = {
     "memory": memory.stress,
     "security": security.stress,
     "process": process.stress,
+    "clusters": clusters.stress,
     "fuzz": fuzz.stress,
 }
 
@@ -56,6 +58,7 @@ SHORT: dict[str, Program] = {
     "memory": memory.stress,
     "security": security.stress,
     "process": lambda ledger: process.stress(ledger, runs=10),
+    "clusters": lambda ledger: clusters.stress(ledger, kills=3, drivers=2, nodes=1, signals=1),
     "fuzz": lambda ledger: fuzz.stress(ledger, seconds=5),
 }
 

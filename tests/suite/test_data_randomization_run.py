@@ -89,7 +89,7 @@ def test_controls_and_verdicts_are_there(first: salsanity.Result) -> None:
     table = first.verdicts
     assert set(table[table["view"].isna()]["method"]) >= {*METHODS, "edge", "noise"}
     assert first.outcome("edge") == "FAIL"
-    assert {"retained", "retained_ci"} <= set(table.columns)
+    assert {"retained", "retained_low", "retained_high"} <= set(table.columns)
 
 
 def test_the_same_call_trains_nothing_again(first: salsanity.Result) -> None:

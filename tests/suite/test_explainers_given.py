@@ -184,6 +184,36 @@ def test_the_command_line_says_it_and_forgets_it_once_it_is_mended(
     assert "no_such_library" not in capfd.readouterr().err
 
 
+def test_an_explainer_may_import_its_neighbours_when_it_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it could if its file were run by itself; two folders may each have a `parts`."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "parts_of_mine.py").write_text(
+        "import torch\n\n\ndef explain(model, x, t):\n    x.requires_grad_()\n"
+        "    return torch.autograd.grad(model(x).gather(1, t[:, None]).sum(), x)[0]\n"
+    )
+    file = tmp_path / "mine" / "late.py"
+    file.write_text(
+        "def explain(model, x, t):\n    import parts_of_mine\n    return parts_of_mine.explain(model, x, t)\n\n\n"
+        "class Explainer:\n    __name__ = 'explainer'\n\n    def __call__(self, model, x, t):\n"
+        "        return explain(model, x, t)\n"
+        "\n\nmade = Explainer()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    names = [f"{file}:explain", f"{file}:made"]
+    result = run(tmp_path / "out", "gradient", *names, rerun=False)
+    found = result.scores.pivot_table("value", ["image", "stage", "draw", "view"], "method")
+    assert all((found[name] == found["gradient"]).all() for name in names)
+    assert str(tmp_path / "mine") not in sys.path
+
+
+def test_twin_a_neighbour_that_is_missing_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "late.py").write_text("def explain(model, x, t):\n    import parts_not_there\n")
+    with pytest.raises(MethodError, match="No module named 'parts_not_there'; mend it"):
+        run(tmp_path / "out", "gradient", f"{tmp_path / 'late.py'}:explain")
+
+
 @dataclass(frozen=True)
 class Raising:
     """A method of passes, as plug-ins bring them, with a fault in it."""

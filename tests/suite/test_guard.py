@@ -15,7 +15,6 @@ from networks import chain, images
 from salsanity.checks.cascade import Cascade
 from salsanity.checks.class_ import ClassChange
 from salsanity.errors import SpecError, UsageError
-from salsanity.narrator import Narrator
 from salsanity.records import Outcome
 from salsanity.suite import judging
 from salsanity.suite.guard import Question, allowed, answered, complaint
@@ -39,7 +38,7 @@ class Counting(nn.Module):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    def page(folder: Path, _: Narrator) -> None:
+    def page(folder: Path, *_: Any) -> None:
         (folder / "report.html").write_text("report")
 
     monkeypatch.setattr(judging, "draw_report", page)

@@ -229,6 +229,14 @@ def test_training_stops_once_it_is_good_enough():
     assert trained.train_accuracy > 0.95
 
 
+def test_a_training_is_at_least_as_long_as_asked():
+    settings = replace(SETTINGS, epochs=50, stop_at=0.95, least_steps=81)  # 80 images, 5 batches
+    trained = train(network, blobs(), settings=settings, seed=0)
+    assert len(trained.epochs) == 17
+    assert trained.train_accuracy > 0.95
+    assert all(epoch.accuracy is None for epoch in trained.epochs[:-1])
+
+
 def test_an_accuracy_that_is_not_reached_is_an_error_with_advice():
     labels = torch.randint(0, 3, (80,), generator=torch.Generator().manual_seed(0))
     data = LabelledImages(blobs().images, labels)
@@ -254,10 +262,11 @@ def test_l2_shrinks_the_weights_and_spares_the_biases():
     assert weights(1.0) < weights(0.0)
 
 
-def literal_adam(model, images, labels, *, lr, l2):
+def literal_adam(model, images, labels, *, lr, l2, spared=()):
     """One step of Adam (Kingma and Ba 2015, algorithm 1) on cross-entropy + l2/2 |W|^2."""
     loss = nn.functional.cross_entropy(model(images), labels)
-    loss = loss + sum(l2 / 2 * (p**2).sum() for p in model.parameters() if p.ndim > 1)
+    shrunk = [p for name, p in model.named_parameters() if p.ndim > 1 and name not in spared]
+    loss = loss + sum(l2 / 2 * (p**2).sum() for p in shrunk)
     gradients = torch.autograd.grad(loss, list(model.parameters()))
     new = []
     for p, g in zip(model.parameters(), gradients, strict=True):
@@ -282,6 +291,24 @@ def test_a_step_is_adam_on_the_papers_loss():
     check_first_step(0.1, told_l2=0.1)
     with pytest.raises(AssertionError):
         check_first_step(0.1, told_l2=0.0)
+
+
+def check_spared(spared, *, told):
+    data = blobs(16)
+    data = LabelledImages(data.images.double(), data.labels)
+    build = lambda: nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.Linear(4, 3)).double()  # noqa: E731
+    start = train(build, data, settings=replace(SETTINGS, epochs=1, learning_rate=1e-30), seed=0)
+    settings = replace(SETTINGS, epochs=1, l2=0.1, l2_spares=told)
+    after = train(build, data, settings=settings, seed=0).model
+    wanted = literal_adam(start.model, data.images, data.labels, lr=1e-2, l2=0.1, spared=spared)
+    for a, b in zip(after.parameters(), wanted, strict=True):
+        torch.testing.assert_close(a.detach(), b, rtol=1e-6, atol=1e-9)
+
+
+def test_l2_spares_the_layers_that_are_named():
+    check_spared(("2.weight",), told=("2",))
+    with pytest.raises(AssertionError):
+        check_spared(("2.weight",), told=())
 
 
 def test_labels_beyond_the_outputs_are_refused():

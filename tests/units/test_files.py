@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,14 @@ import pytest
 from salsanity.errors import UsageError
 from salsanity.symbols import load_symbol
 from salsanity.testing.elsewhere import elsewhere
-from salsanity.units.files import LoadedFile, load_files, loaded_files
+from salsanity.units.files import (
+    Files,
+    LoadedFile,
+    carried,
+    load_carried,
+    load_files,
+    loaded_files,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -100,3 +108,59 @@ def test_what_fails_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"fails_there\.py failed: RuntimeError: only there"):
         load_files((LoadedFile("fails_there", str(path), ()),))
     assert "fails_there" not in sys.modules
+
+
+def unpacked_from(parcel: bytes) -> tuple[str, str]:
+    listed, contents, folder, part = pickle.loads(zlib.decompress(parcel))
+    load_carried(listed, contents, Path(folder))
+    own = pickle.loads(part)
+    return type(own).owner, str(sys.modules[type(own).__module__].__file__)
+
+
+def from_another_machine(listed: Files, contents: Any, folder: Path, part: bytes) -> Any:
+    """Compressed, since `elsewhere` itself looks for the names of modules in what it is given."""
+    return elsewhere(
+        unpacked_from, zlib.compress(pickle.dumps((listed, contents, str(folder), part)))
+    )
+
+
+@pytest.mark.parametrize("name", ["Own", "Part", "Net"])
+def test_code_travels_to_a_machine_that_lacks_the_files(name: str, tmp_path: Path) -> None:
+    file = repository(tmp_path / "a", "a")
+    part = pickle.dumps(load_symbol(f"{file}:{name}")())
+    listed = loaded_files([part])
+    contents = carried(listed)
+    file.parent.rename(tmp_path / "gone")
+    owner, where = from_another_machine(listed, contents, tmp_path / "copies", part)
+    assert owner == "a"
+    assert Path(where).is_relative_to(tmp_path / "copies")
+
+
+def test_twin_without_contents_the_machine_says_what_it_lacks(tmp_path: Path) -> None:
+    file = repository(tmp_path / "a", "a")
+    listed = loaded_files([pickle.dumps(load_symbol(f"{file}:Own")())])
+    file.parent.rename(tmp_path / "gone")
+    with pytest.raises(UsageError, match=r"expected .*file\.py as it was when the run began"):
+        elsewhere(load_files, listed)
+
+
+def test_a_package_of_the_working_directory_travels_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository(tmp_path / "here", "here")
+    monkeypatch.chdir(tmp_path / "here")
+    part = pickle.dumps(load_symbol("models_here.net:Net")())
+    listed = loaded_files([part])
+    contents = carried(listed)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").rename(tmp_path / "gone")
+    owner, _ = from_another_machine(listed, contents, tmp_path / "copies", part)
+    assert owner == "here"
+
+
+def test_code_that_was_edited_since_is_not_sent(tmp_path: Path) -> None:
+    file = repository(tmp_path / "a", "a")
+    listed = loaded_files([pickle.dumps(load_symbol(f"{file}:Own")())])
+    file.write_text(file.read_text() + "# edited\n")
+    with pytest.raises(UsageError, match=r"expected .*file\.py as it was"):
+        carried(listed)

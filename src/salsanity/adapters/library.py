@@ -77,7 +77,7 @@ class LibraryMethod:
                 notes = self.explanation.admit(scene(module, x, target))
             return [f"{self.name}: {note}" for note in notes]
 
-        (result,) = yield (Foreign(explained, self.name, alone=True, admit=admitted),)
+        (result,) = yield (Foreign(explained, self.name, admit=admitted),)
         return result.gradient
 
 

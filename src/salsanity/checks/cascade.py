@@ -31,6 +31,7 @@ from salsanity.methods import Method
 from salsanity.models.blocks import Block, blocks_of
 from salsanity.models.coverage import BatchNorm
 from salsanity.models.network import Network
+from salsanity.models.routes import check_routes, unread_by
 from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.plugins import DRAWS, plugin_names
@@ -157,6 +158,7 @@ class Cascade:
         laid = RandomisedWeights(
             self, network.blocks, stages, half, init.draw, ground.draws, ground.target == "own"
         )
+        laid.check_routes(ground)
         return _settled(laid, init, ground)
 
 
@@ -240,6 +242,15 @@ class RandomisedWeights:
             "batchnorm": self.asked.batchnorm,
             "keep": list(self.asked.keep),
         }
+
+    def check_routes(self, ground: Ground) -> None:
+        """Refuse a network that, randomised, reads layers that the trained one left unread."""
+        if unread_by(ground.network):
+            images = ground.pool()[:IMAGES_FOR_COLLAPSE]
+            batches = torch.split(images, ground.network.largest_batch or 8)
+            for draw in range(min(2, self.draws)):
+                weights = self._weights(ground, draw, full_of(self.course))
+                check_routes(ground.network, batches, weights=weights)
 
     def _weights(self, ground: Ground, draw: int, stage: Stage) -> Weights:
         network = replace(ground.network, blocks=self.blocks)

@@ -17,7 +17,7 @@ from salsanity.records import digest
 from salsanity.seeds import seed_for
 from salsanity.training.evaluate import LabelledImages, accuracy, labelled
 from salsanity.training.kept import School
-from salsanity.training.settings import TrainingSettings
+from salsanity.training.own import Teaching
 
 Kind = Literal["plain", "cue"]
 KINDS: Final[tuple[Kind, ...]] = ("plain", "cue")
@@ -106,7 +106,7 @@ class Lesson:
 
 def cue_networks(
     workshop: Workshop,
-    settings: TrainingSettings,
+    settings: Teaching,
     *,
     networks: int,
     train_images: int | None,

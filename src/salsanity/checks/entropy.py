@@ -32,7 +32,7 @@ class EntropyChange:
         question="How much does a map's entropy rise when everything is randomised?",
         caught="",
         uncaught="",
-        use="none by itself: by its authors' table some methods of the first rank fail other tests, so no verdict hangs on it",
+        use="describing maps, not for judging them: by its authors' table some methods that other tests reject come first",
         source="Hedström et al. (arXiv 2405.02383)",
     )
 

@@ -19,7 +19,7 @@ from salsanity.records import digest
 from salsanity.seeds import seed_for
 from salsanity.training.evaluate import LabelledImages, accuracy, built, labelled
 from salsanity.training.kept import School
-from salsanity.training.settings import TrainingSettings
+from salsanity.training.own import Teaching
 
 Kind = Literal["true", "permuted"]
 CHANCE_MARGIN: Final = 0.05
@@ -55,7 +55,7 @@ class Training:
     make_model: Callable[[], nn.Module]
     train: LabelledImages
     test: LabelledImages
-    settings: TrainingSettings
+    settings: Teaching
     seed: int
     device: torch.device
     folder: Path
@@ -106,7 +106,7 @@ def networks_of(
 
 
 def trained_networks(
-    workshop: Workshop, settings: TrainingSettings, *, networks: int, train_images: int | None
+    workshop: Workshop, settings: Teaching, *, networks: int, train_images: int | None
 ) -> tuple[TrainedNetwork, ...]:
     """Train `networks` of each kind on `train_images` images (None: all), or read those that were trained before.
 

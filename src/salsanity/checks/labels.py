@@ -31,7 +31,8 @@ from salsanity.models.network import Network, prepare
 from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.records import REFERENCE_STAGE, Line, Outcome, Words, digest
-from salsanity.training.settings import LABELS, TrainingSettings
+from salsanity.training.own import Teaching
+from salsanity.training.settings import LABELS
 
 TRUE_PAIRS: Final = "TT"
 """Stage of the pairs of two networks that were trained on true labels."""
@@ -65,7 +66,7 @@ class LabelTest:
         is_open=True,
         is_identity=False,
     )
-    training: TrainingSettings = LABELS
+    training: Teaching = LABELS
     true: tuple[nn.Module, ...] = ()
     permuted: tuple[nn.Module, ...] = ()
     known: tuple[TrainedNetwork, ...] = field(default=(), repr=False)

@@ -50,7 +50,12 @@ class Repetition:
         """At least `d_repeat` must be retained."""
         return (
             Line(
-                "repeat", STAGE, self.d_repeat, "when it runs again with other noise", must="stay"
+                "repeat",
+                STAGE,
+                self.d_repeat,
+                "when it runs again with other noise",
+                must="stay",
+                by_samples=True,
             ),
         )
 

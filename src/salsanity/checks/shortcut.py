@@ -27,7 +27,8 @@ from salsanity.models.network import prepare
 from salsanity.models.slots import Weights
 from salsanity.options import checked, identity_of, option
 from salsanity.records import Line, Outcome, Words
-from salsanity.training.settings import LABELS, TrainingSettings
+from salsanity.training.own import Teaching
+from salsanity.training.settings import LABELS
 
 STAGE: Final = "cue"
 
@@ -56,7 +57,7 @@ class Shortcut:
         is_open=True,
         is_identity=False,
     )
-    training: TrainingSettings = LABELS
+    training: Teaching = LABELS
     known: tuple[Mark, tuple[CueNetwork, ...]] | None = field(default=None, repr=False)
 
     name: ClassVar[str] = "shortcut"

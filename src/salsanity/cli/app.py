@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, Command | Callable[..., int]]] = {
     "train": train.COMMAND,
     "report": report.report,
     "card": report.card,
+    "merge": report.merge,
     **listing.COMMANDS,
 }
 

@@ -37,7 +37,7 @@ def check(given: Given) -> int:
 
     narrator = TerminalNarrator(terminal())
     request = _request(given, asked)
-    result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
+    result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

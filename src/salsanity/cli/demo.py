@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from salsanity.checks.label_networks import TrainedNetwork
     from salsanity.suite.result import Result
     from salsanity.suite.running import Request
     from salsanity.suite.terminal import TerminalNarrator
     from salsanity.units.spec import RunSpec
 
-IMAGES, EFFORT, SHOWN = 16, 5, 4
+IMAGES, LABEL_IMAGES, EFFORT, SHOWN = 24, 16, 5, 4
 
 
 def demo(
@@ -22,7 +26,7 @@ def demo(
         "salsanity-runs/demo"
     ),
 ) -> int:
-    """Train a small CNN on handwritten digits and run both tests on it, with all methods."""
+    """Train a small CNN on handwritten digits and put all methods to every check that is cheap, and to the label test."""
     from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
@@ -36,7 +40,8 @@ def demo(
             f"The network reached only {network.test_accuracy:.3f} on test digits (expected 0.95)."
         )
     narrator.say(
-        "\n1. The model parameter randomisation test: destroy what the network learned, block by block."
+        "\n1. The model parameter randomisation test (destroy what the network learned, block by block), and every other check "
+        "that needs one network and no training."
     )
     first = run_checks(_model_test(network, out / "model"), narrator=narrator)
     narrator.say(
@@ -52,15 +57,15 @@ def _trained(out: Path, narrator: TerminalNarrator) -> TrainedNetwork:
 
     from salsanity.checks.label_networks import Training, trained
     from salsanity.data.digits import digits_source
-    from salsanity.models.reference import demo_network
+    from salsanity.models.reference import digits_network
     from salsanity.training.evaluate import labelled
-    from salsanity.training.settings import DEMO
+    from salsanity.training.settings import DIGITS
 
     training = Training(
-        demo_network,
+        digits_network,
         labelled(digits_source("train")),
         labelled(digits_source("test")),
-        DEMO,
+        DIGITS,
         0,
         torch.device("cpu"),
         out / "network",
@@ -69,18 +74,23 @@ def _trained(out: Path, narrator: TerminalNarrator) -> TrainedNetwork:
 
 
 def _model_test(network: TrainedNetwork, out: Path) -> Request:
-    from salsanity.checks.cascade import Cascade
+    from salsanity.checks.named import ALL_CHEAP, checks_named, optional_of
+    from salsanity.models.reference import digits_network
 
-    return _request(Cascade(stages="all"), out, _spec(), model=network.model)
+    checks = tuple(checks_named([ALL_CHEAP], {"stages": "verdict"}))
+    asked = _request(checks, digits_network, out, _spec(gallery=SHOWN), model=network.model)
+    return replace(asked, optional=optional_of([ALL_CHEAP]))
 
 
 def _label_test(out: Path) -> Request:
     from salsanity.checks.labels import LabelTest
     from salsanity.data.digits import digits_source
+    from salsanity.models.reference import demo_network
     from salsanity.training.settings import DEMO_LABELS, DEMO_LABELS_IMAGES
 
     check = LabelTest(train_images=DEMO_LABELS_IMAGES, training=DEMO_LABELS)
-    return _request(check, out, _spec(gallery=SHOWN), train=digits_source("train"))
+    spec = replace(_spec(gallery=SHOWN), max_images=LABEL_IMAGES)
+    return _request((check,), demo_network, out, spec, train=digits_source("train"))
 
 
 def _spec(**options: Any) -> RunSpec:
@@ -90,19 +100,24 @@ def _spec(**options: Any) -> RunSpec:
 
 
 def _request(
-    check: Any, out: Path, spec: RunSpec, *, model: Any = None, train: Any = None
+    checks: tuple[Any, ...],
+    make_model: Callable[[], nn.Module],
+    out: Path,
+    spec: RunSpec,
+    *,
+    model: Any = None,
+    train: Any = None,
 ) -> Request:
-    """Ask for a check of the demo's network on test digits by all methods."""
+    """Ask for checks of a network on test digits by all methods."""
     from salsanity.data.digits import digits_source
-    from salsanity.models.reference import demo_network
     from salsanity.registry import BUILT_IN_METHODS
     from salsanity.suite.running import Request
     from salsanity.suite.subject import Subject
 
     source = digits_source("test")
     return Request(
-        (check,),
-        Subject(model, "demo CNN", demo_network, source.class_names),
+        checks,
+        Subject(model, "demo CNN", make_model, source.class_names),
         source,
         spec,
         methods=list(BUILT_IN_METHODS),
@@ -112,22 +127,28 @@ def _request(
 
 
 def _show(first: Result, second: Result) -> None:
-    """Print the verdicts of both tests side by side, and where the reports are."""
+    """Print the verdicts of every check side by side, and where the reports are."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
+    rows = [*first.headlines.itertuples(), *second.headlines.itertuples()]
+    outcomes = {(row.check, row.method): str(row.outcome) for row in rows}
+    checks, methods = (dict.fromkeys(str(getattr(r, n)) for r in rows) for n in ("check", "method"))
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("Method", "Weights destroyed", "Labels permuted"):
+    for heading in ("Method", *checks):
         table.add_column(heading)
-    beside = {row.method: row.outcome for row in second.headlines.itertuples()}
-    for row in first.headlines.itertuples():
-        table.add_row(str(row.method), str(row.outcome), str(beside.get(row.method, "")))
+    for method in methods:
+        table.add_row(method, *(outcomes.get((check, method), "") for check in checks))
     console.print()
     console.print(table)
-    for title, result in (("Weights destroyed", first), ("Labels permuted", second)):
-        console.print(Text(f"\n{title}:", style="bold"))
-        for row in result.headlines.itertuples():
+    console.print(Text("\nWeights destroyed:", style="bold"))
+    for row in first.headlines.itertuples():
+        if row.check == first.spec["check"]:
             console.print(Text(f"  {row.method}: {row.outcome}. {row.reason}"))
-        console.print(Text(f"  Report: {result.folder / 'report.html'}"))
+    console.print(Text("Labels permuted:", style="bold"))
+    for row in second.headlines.itertuples():
+        console.print(Text(f"  {row.method}: {row.outcome}. {row.reason}"))
+    for result in (first, second):
+        console.print(Text(f"Report: {result.folder / 'report.html'}"))

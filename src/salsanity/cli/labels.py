@@ -19,7 +19,15 @@ from salsanity.cli.parameters import Command, Given, Group
 from salsanity.cli.showing import check_junit, show
 from salsanity.cli.train import Lessons, settings_of
 from salsanity.cli.values import listed
-from salsanity.cli.wishes import PAPER_EFFORT, Preset, Reading, Wanted, shared_groups, wanted
+from salsanity.cli.wishes import (
+    PAPER_LABELS,
+    PAPER_SIMILARITIES,
+    Preset,
+    Reading,
+    Wanted,
+    shared_groups,
+    wanted,
+)
 from salsanity.options import option
 
 if TYPE_CHECKING:
@@ -49,14 +57,14 @@ class Brought:
 def labels(given: Given) -> int:
     """Run the data randomisation test: train on true and on permuted labels, compare the maps, judge."""
     preset = given.of(Preset).preset
-    asked = wanted(given, checks=(NAME,), preset=PAPER_EFFORT if preset else None)
+    asked = wanted(given, checks=(NAME,), preset=PAPER_LABELS if preset else None)
     check_junit(asked.wishes.junit)
     from salsanity.suite.running import run_checks
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     request = _request(given, asked, preset)
     narrator = TerminalNarrator(terminal())
-    result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
+    result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 
@@ -82,6 +90,8 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
     from salsanity.registry import BUILT_IN_METHODS, DEFAULT_SIMILARITIES
     from salsanity.suite.running import Request
 
+    usual = PAPER_SIMILARITIES if preset else DEFAULT_SIMILARITIES
+
     model, brought = given.of(Builder).model, given.of(Brought)
     data, shelf = given.of(Parts).data, given.of(Shelf)
     if not brought.true:
@@ -94,7 +104,7 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
         check,
         true=tuple(loaded.model for loaded in true),
         permuted=tuple(loaded.model for loaded in permuted),
-        training=settings_of(preset, given.of(Lessons)),
+        training=settings_of(preset, given.of(Lessons), model=model),
     )
     return Request(
         (check,),
@@ -102,7 +112,7 @@ def _request(given: Given, asked: Wanted, preset: str | None) -> Request:
         test,
         asked.spec,
         methods=asked.wishes.method or (list(BUILT_IN_METHODS) if preset else None),
-        similarities=asked.wishes.similarity or DEFAULT_SIMILARITIES,
+        similarities=asked.wishes.similarity or usual,
         out=asked.wishes.out,
         train=train,
         odd=(

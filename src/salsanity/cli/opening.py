@@ -55,7 +55,9 @@ class Pictures:
         None, "A folder of images, flat or with a subfolder per class, in sorted order."
     )
     data: str | None = option(
-        None, "digits, mnist, fashion_mnist, cifar10 or file.py:function, in place of images."
+        None,
+        "digits, mnist, fashion_mnist, cifar10 or file.py:function, in place of images; or shards (.tar), a list of paths or "
+        "URLs (.txt), or a folder, here or at a URL.",
     )
     max_pixels: int | None = option(
         None, "Pixels that one image file may have; unset, 50 million.", least=1, most=10**12

@@ -30,7 +30,7 @@ def shortcut(given: Given) -> int:
     from salsanity.suite.terminal import TerminalNarrator, terminal
 
     request, narrator = _request(given, asked), TerminalNarrator(terminal())
-    result = run_checks(request, narrator=narrator, executor=asked.wishes.executor)
+    result = run_checks(request, narrator=narrator, executor=asked.executor)
     return show(result, as_json=given.of(Reading).json, junit=asked.wishes.junit)
 
 

@@ -13,7 +13,13 @@ from salsanity.cli.parameters import Command, Given, Group
 from salsanity.cli.wishes import Preset
 from salsanity.errors import UsageError
 from salsanity.options import checked, option
-from salsanity.training.settings import LABELS, PAPER, TrainingSettings
+from salsanity.training.settings import (
+    LABELS,
+    PAPER,
+    PAPER_BY_NETWORK,
+    PAPER_IMAGES,
+    TrainingSettings,
+)
 
 if TYPE_CHECKING:
     from salsanity.checks.label_networks import Kind, Training
@@ -33,6 +39,12 @@ class Lessons:
         least=0,
         most=100,
         is_open=True,
+    )
+    l2: float | None = option(
+        None,
+        "Of the weights; unset, 0, and with the preset 0.001 (the paper's MLP: 0).",
+        least=0,
+        most=100,
     )
 
     def __post_init__(self) -> None:
@@ -99,7 +111,6 @@ COMMAND = Command(train, groups)
 
 def _training(given: Given, out: Path) -> Training:
     from salsanity.checks.label_networks import Training
-    from salsanity.checks.labels import LabelTest
     from salsanity.data.sources import open_data
     from salsanity.models.load import load_model
     from salsanity.suite.subject import device_of
@@ -114,20 +125,28 @@ def _training(given: Given, out: Path) -> Training:
     assert builder is not None  # noqa: S101 - every loader without weights has one
     return Training(
         builder,
-        labelled(source, limit=given.of(LabelTest).train_images, seed=spec.seed),
+        labelled(source, limit=_images(given, preset), seed=spec.seed),
         test,
-        settings_of(preset, given.of(Lessons)),
+        settings_of(preset, given.of(Lessons), model=model),
         spec.seed,
         device_of(spec.device),
         out.with_name(f".{out.name}.training"),
     )
 
 
-def settings_of(preset: str | None, lessons: Lessons) -> TrainingSettings:
-    """Return the training settings of a preset with what the options say laid over it."""
-    usual = PAPER if preset else LABELS
+def _images(given: Given, preset: str | None) -> int | None:
+    from salsanity.checks.labels import LabelTest
+
+    return given.of(LabelTest).train_images or (PAPER_IMAGES if preset else None)
+
+
+def settings_of(preset: str | None, lessons: Lessons, *, model: str = "") -> TrainingSettings:
+    """Return the training settings of a preset for a network, with what the options say laid over it."""
+    own = PAPER_BY_NETWORK.get(model.removeprefix("reference:"), PAPER)
+    usual = own if preset else LABELS
     return replace(
         usual,
         epochs=lessons.epochs or usual.epochs,
         learning_rate=lessons.learning_rate or usual.learning_rate,
+        l2=usual.l2 if lessons.l2 is None else lessons.l2,
     )

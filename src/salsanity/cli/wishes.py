@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, final
 from salsanity.cli.parameters import Given, Group, split_lists
 from salsanity.cli.values import configuration
 from salsanity.errors import SpecError
+from salsanity.executors.workers import Workers
 from salsanity.options import checked, from_mapping, option, options_of
+from salsanity.training.settings import PAPER_IMAGES
 
 if TYPE_CHECKING:
+    from salsanity.executors.serial import Executor
     from salsanity.units.spec import RunSpec
 
 QUICK: Final[Mapping[str, Any]] = {"max_images": 8, "draws": 5, "samples": 5, "steps": 5}
@@ -27,6 +30,13 @@ PAPER: Final[Mapping[str, Any]] = {
     "max_images": 200,
 }
 """The choices of the paper and its code, as far as a run and its checks have them."""
+
+PAPER_LABELS: Final[Mapping[str, Any]] = {
+    **PAPER_EFFORT,
+    "max_images": 200,
+    "train_images": PAPER_IMAGES,
+}
+"""The same of the data randomisation test."""
 
 PAPER_OWN_NETWORKS: Final[Mapping[str, Any]] = {"init": "fresh"}
 """How the authors' code draws fresh weights for the paper's CNN and MLP: as they begin (`models/reference.py`)."""
@@ -65,7 +75,9 @@ class Wishes:
     similarity: tuple[str, ...] = option(
         (), "A similarity of two maps; repeat it or use commas. See `salsanity similarities`."
     )
-    executor: str | None = option(None, "serial (default), or the name of a plug-in.")
+    executor: str | None = option(
+        None, "serial (default), ray (processes here or on a cluster), or the name of a plug-in."
+    )
     out: Path | None = option(None, "The run folder.")
     junit: Path | None = option(None, "Write the verdicts as JUnit XML to this file, for CI.")
 
@@ -120,6 +132,14 @@ class Wanted:
     wishes: Wishes
     optional: frozenset[str]
     """Checks that are left out where the network does not admit them."""
+    workers: Workers = Workers()
+
+    @property
+    def executor(self) -> Executor:
+        """What computes the run."""
+        from salsanity.executors.named import executor
+
+        return executor(self.wishes.executor, self.workers)
 
 
 def shared_groups(*, own: Sequence[str]) -> tuple[Group, ...]:
@@ -132,6 +152,7 @@ def shared_groups(*, own: Sequence[str]) -> tuple[Group, ...]:
     kinds = {f"The check {name}": (kind, name not in own) for name, kind in BUILT_IN.items()}
     return (
         Group("Methods, similarities and results", Wishes, in_file=True),
+        Group("Where units run", Workers, in_file=True),
         Group("Every run", RunSpec, runs, in_file=True),
         *(Group(title, k, in_file=True, is_hidden=hides) for title, (k, hides) in kinds.items()),
         Group("Every run", RunSpec, in_file=True, is_hidden=True),
@@ -151,8 +172,9 @@ def wanted(
     said = split_lists({**_from_file(given), **given.shared}, given.groups)
     names = checks or from_mapping(Choice, _taken(said, Choice)).check or (DEFAULT,)
     wishes = from_mapping(Wishes, _taken(said, Wishes))
+    workers = from_mapping(Workers, _taken(said, Workers))
     found, spec = asked(names, said, usual=preset)
-    return Wanted(found, spec, wishes, optional_of(names))
+    return Wanted(found, spec, wishes, optional_of(names), workers)
 
 
 def _taken(said: dict[str, Any], kind: type) -> dict[str, Any]:

@@ -64,7 +64,18 @@ def decode(path: Path, preprocessing: Preprocessing, *, limits: Limits = DEFAULT
     """Read an image as (C, H, W) in [0, 1], resized and cropped but not normalised."""
     _check_file(path, limits)
     try:
-        with warnings.catch_warnings(), path.open("rb") as file:
+        with path.open("rb") as file:
+            return decode_stream(file, preprocessing, limits=limits)
+    except OSError as error:
+        raise DataError(f"it cannot be decoded: {error}") from error
+
+
+def decode_stream(
+    file: IO[bytes], preprocessing: Preprocessing, *, limits: Limits = DEFAULT_LIMITS
+) -> Tensor:
+    """Read an image out of an open file, as `decode` does."""
+    try:
+        with warnings.catch_warnings():
             warnings.simplefilter(
                 "ignore"
             )  # about broken metadata, and bombs that `limits` refuses

@@ -85,6 +85,14 @@ class FolderSource:
         """How many files look like images."""
         return len(self.files)
 
+    def looks(self, index: int) -> tuple[int, int] | None:
+        """Return size and time of change of the file of image `index`, without reading it; None where it is gone."""
+        try:
+            found = (self.folder / self.files[index]).stat()
+        except OSError:
+            return None
+        return found.st_size, found.st_mtime_ns
+
     def __getitem__(self, index: int) -> Example:
         """Decode image `index`; every failure is a `DataError` with the file's name."""
         if not -len(self) <= index < len(self):

@@ -17,11 +17,16 @@ from salsanity.data.fetch import find_or_fetch
 from salsanity.data.idx import PREFIXES, idx_source
 from salsanity.data.images import FolderSource, of_one_size, open_folder
 from salsanity.data.preprocessing import Preprocessing
+from salsanity.data.shards import TAR, open_shards
 from salsanity.data.tensors import TensorSource, as_source
+from salsanity.data.urls import LIST, listed, open_list, open_url_folder, open_urls
 from salsanity.errors import DataError, UsageError
 from salsanity.symbols import at_home, home_of, load_symbol
 
 Split = Literal["train", "test"]
+
+SAVED: Final = ("state.json", "dataset_info.json")
+"""What a folder holds that Hugging Face's `save_to_disk` wrote."""
 
 NAMES: Final = ("digits", "mnist", "fashion_mnist", "cifar10")
 
@@ -48,7 +53,8 @@ def open_data(
 ) -> ImageSource:
     """Open the data set that `spec` names.
 
-    `spec`: one of `NAMES`; a folder (its subfolder `train` or `test` where it has one); or
+    `spec`: one of `NAMES`; a folder of images, of WebDataset shards or of Hugging Face's `save_to_disk` (its subfolder `train` or
+    `test` where it has one); shards (`a-{000..012}.tar`); a .txt of paths or URLs; a folder at a URL; or
     `file.py:function`, which runs that code: the function returns what `as_source` takes, and is
     told the split if it has a parameter `split`. The files of `NAMES` come from `data_dir`,
     SALSANITY_DATA or the web. Pixels are x / 255; without `preprocessing` they are not normalised.
@@ -63,11 +69,53 @@ def open_data(
         return _idx(spec, part, data_dir, preprocessing)
     if ".py:" in spec:
         return _from_function(spec, part, preprocessing)
+    elsewhere = _by_url(spec, preprocessing)
+    if elsewhere is not None:
+        return elsewhere
     folder = Path(spec).expanduser()
     if spec and folder.is_dir():
         inside = folder / part
-        return open_folder(inside if inside.is_dir() else folder, preprocessing=preprocessing)
+        return _in_folder(inside if inside.is_dir() else folder, preprocessing)
     raise DataError(_unknown(spec))
+
+
+def _by_url(spec: str, preprocessing: Preprocessing | None) -> ImageSource | None:
+    """Open shards, a list of paths or URLs, or a folder at a URL; None where `spec` is none of them."""
+    if spec.endswith(TAR):
+        name = Path(spec).name.partition(".")[0]
+        return open_shards([spec], name=name, preprocessing=preprocessing)
+    path = Path(spec).expanduser()
+    if spec.endswith(LIST) and path.is_file():
+        return open_list(path, preprocessing=preprocessing)
+    if "://" not in spec:
+        return None
+    shards = listed(spec, [TAR])
+    if shards:
+        return open_shards(
+            shards, name=spec.rstrip("/").rpartition("/")[2], preprocessing=preprocessing
+        )
+    return open_url_folder(spec, preprocessing=preprocessing)
+
+
+def _in_folder(folder: Path, preprocessing: Preprocessing | None) -> ImageSource:
+    """Open a folder of images, of shards, or one that Hugging Face's `save_to_disk` wrote."""
+    if all((folder / name).is_file() for name in SAVED):
+        return as_source(_saved(folder), name=folder.resolve().name, preprocessing=preprocessing)
+    shards = sorted(folder.glob(f"*{TAR}"))
+    if shards:
+        name = folder.resolve().name
+        return open_shards(shards, name=name, preprocessing=preprocessing)
+    return open_folder(folder, preprocessing=preprocessing)
+
+
+def _saved(folder: Path) -> Any:
+    try:
+        from datasets import load_from_disk
+    except ImportError as error:
+        raise DataError(
+            f"expected Hugging Face datasets for {folder}, got {error}; pip install datasets"
+        ) from error
+    return load_from_disk(str(folder))
 
 
 def open_images(
@@ -78,10 +126,18 @@ def open_images(
     preprocessing: Preprocessing | None = None,
     limits: Limits = DEFAULT_LIMITS,
 ) -> tuple[ImageSource, tuple[str, ...]]:
-    """Take what a user has, the path of a folder or whatever `as_source` takes; return it, and what is to be said of it.
+    """Take what a user has: a folder, paths or URLs, or whatever `as_source` takes; return it, and what is to be said of it.
 
     A folder whose images differ in size is brought to one, as on the command line, if `preprocessing` names none.
     """
+    if isinstance(images, str) and ("://" in images or images.endswith((TAR, LIST))):
+        return open_data(images, preprocessing=preprocessing), ()
+    if (
+        isinstance(images, list | tuple)
+        and images
+        and all(isinstance(i, str | Path) for i in images)
+    ):
+        return open_urls(images, name=name, preprocessing=preprocessing), ()
     if isinstance(images, str | Path):
         folder = Path(images).expanduser()
         source, note = of_one_size(
@@ -162,4 +218,4 @@ def _unknown(spec: str) -> str:
     close = difflib.get_close_matches(spec, NAMES, n=1)
     hint = f"; did you mean {close[0]!r}?" if close else ""
     known = ", ".join(NAMES)
-    return f"expected a data set ({known}), a folder or file.py:function, got {spec!r}{hint}"
+    return f"expected a data set ({known}), a folder, shards (.tar), a list (.txt), a URL or file.py:function, got {spec!r}{hint}"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, Protocol, final, runtime_checkable
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from salsanity.data.decode import pixels_of
 from salsanity.data.examples import Example, ImageSource
@@ -164,12 +165,34 @@ def as_source(
         raise DataError(
             f"expected images under one of the keys {', '.join(IMAGE_KEYS)}, got the keys {_listed(data)}; give one of its parts"
         )
+    if isinstance(data, IterableDataset) or _is_streaming(data):
+        data = _read_through(data, name)
     if not isinstance(data, MapDataset) or isinstance(data, str | bytes):
         raise DataError(
             "expected images, (images, labels), a map-style data set or a DataLoader of one, got "
             f"{type(data).__name__}; from what only iterates, give a batch: next(iter(data))"
         )
     return DatasetSource(data, name, class_names, preprocessing)
+
+
+ITERATED: Final = 10_000
+"""Items of a data set that only iterates which are kept in memory at most."""
+
+
+def _is_streaming(data: Any) -> bool:
+    """Whether it is Hugging Face's data set that only iterates."""
+    return type(data).__module__.startswith("datasets.") and not hasattr(data, "__len__")
+
+
+def _read_through(data: Any, name: str) -> list[Any]:
+    """Return the items of a data set that only iterates, so that they can be had by their places."""
+    found = list(islice(iter(data), ITERATED + 1))
+    if len(found) > ITERATED:
+        raise DataError(
+            f"expected at most {ITERATED:,} items in {name}, which only iterates and so is kept in memory, got more; give a "
+            "map-style data set, a folder, or shards"
+        )
+    return found
 
 
 def stack(source: ImageSource, indices: Sequence[int]) -> tuple[Tensor, Tensor | None]:

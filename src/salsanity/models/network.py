@@ -150,6 +150,8 @@ def prepare(
     traced = passed.trace
     _restore(slots, trained)
     check_nothing_hidden(slots, traced, original)
+    _check_second_call(Trial(module, example.to(where), output), slots, traced)
+    _restore(slots, trained)
     if "learned" not in traced.kinds.values():
         raise _nothing_learned(module)
     notes = (*passed.notes, note_on_outside(traced))
@@ -167,6 +169,23 @@ def prepare(
         output=output,
         notes=tuple(note for note in notes if note is not None),
     )
+
+
+def _check_second_call(trial: Trial, slots: tuple[Slot, ...], first: Trace) -> None:
+    """Raise ModelError where a second call reads, in place of weights, what the first one computed of them and kept."""
+    second = trial.run().trace
+    gone = [
+        slot.path
+        for slot in slots
+        if first.kinds[slot.key] == "learned" and slot.key not in second.uses
+    ]
+    if gone:
+        more = f" and {len(gone) - 1} more" if len(gone) > 1 else ""
+        raise ModelError(
+            f"The network keeps what it computed of {gone[0]}{more} from one call to the next, in a place that cannot be "
+            "emptied (functools.cache, a table outside of its modules), and would go on with trained values. Let it compute "
+            "that anew in every call, or keep it in an attribute of the module"
+        )
 
 
 def _nothing_learned(module: nn.Module) -> ModelError:

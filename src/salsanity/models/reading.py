@@ -68,6 +68,11 @@ _ARITHMETIC: Final = frozenset(
     {"add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "lerp", "pow", "_prelu_kernel"}
     | {"native_layer_norm", "native_group_norm", "_fused_rms_norm", "cat", "stack", "prelu"}
 )
+_TORCHS_OWN: Final = frozenset(
+    {"aten", "prim", "prims", "profiler", "inductor", "c10d", "quantized"}
+)
+"""Namespaces of operators whose names are known here; others bring convolutions and products of their own."""
+
 _STATISTICS_AT: Final = (3, 4)
 """Positions of a batch norm's running mean and variance among its arguments."""
 
@@ -223,7 +228,7 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             origins = [self._origin(tensor, made=name == "lift_fresh") for tensor in operands]
             if any(isinstance(a, torch.ScriptObject) for a in args) or namespace == "quantized":
                 self.packed.setdefault((f"{namespace}::{name}", self.where()))
-            self._meet(name, args, operands, origins)
+            self._meet(name if namespace in _TORCHS_OWN else "", args, operands, origins)
         result = func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
             self._keep(func, tensors_in(result), origins)
@@ -324,7 +329,12 @@ def _is_direct(index: int, origins: Sequence[_Origin]) -> bool:
 def _role(
     name: str, args: Sequence[Any], position: int, tensor: Tensor, weighed: bool
 ) -> Role | None:
-    """What an operation does with an operand that is not from the input, where another one is."""
+    """What an operation does with an operand that is not from the input, where another one is.
+
+    Without a `name` it is somebody's own operator: whatever is wider than a vector counts as a matrix.
+    """
+    if not name:
+        return "matrix" if tensor.ndim > 1 else "arithmetic"
     plain = name.removesuffix("_")
     if name in _NORMS and any(len(args) > i and args[i] is tensor for i in _STATISTICS_AT):
         return "statistics"

@@ -1,7 +1,8 @@
 """Steadiness: whether a network gives an image the same logits twice, alone, and among other images.
 
 Dropout that is always on makes a network random in eval mode; norms that use the statistics of the batch make an image's
-logits depend on the others in it; `squeeze()` and `view(1, -1)` make it run on some sizes of batch only.
+logits depend on the others in it, and states that it keeps from call to call on the images before; `squeeze()` and
+`view(1, -1)` make it run on some sizes of batch only.
 """
 
 from __future__ import annotations
@@ -77,7 +78,8 @@ class Steadiness:
         if self.random:
             return (
                 f"The network is random in eval mode, or changes from call to call: logits of one batch differ by up to "
-                f"{self.difference:.1%} of the largest. F.dropout needs training=self.training."
+                f"{self.difference:.1%} of the largest. F.dropout needs training=self.training; "
+                "states that it keeps (of recurrent layers, observers of quantisation) must begin anew in every call."
             )
         if self.depends_on_batch:
             return (
@@ -102,34 +104,46 @@ def steadiness(network: Network, x: Tensor) -> Steadiness:
 
 
 def _compared(network: Network, x: Tensor) -> Steadiness:
-    alone = _together([_logits(network, one[None]) for one in x])
+    alone = _one_by_one(network, x)
     batches = [_logits(network, x) for _ in range(REPEATS)]
     if all(found is None for found in (alone, *batches)):
         network.logits(x[:1])
         raise ModelError(
             "The network runs neither on one image nor on several. Run it by itself to see why"
         )
+    backwards = _one_by_one(network, x.flip(0))
     first, *again = batches
     if first is None:
-        return _repeated(network, x[:1])
-    share, tolerance = _share(first, again), _tolerance(first)
+        return _repeated(network, x)
+    if (
+        alone is not None and backwards is not None
+    ):  # does an image keep something of the one before it?
+        again.append(first + backwards.flip(0) - alone)
+    share, tolerance = share_of_largest(first, again), tolerance_of(first)
     fewest = 1 if alone is not None else _fewest(network, x)
     if share > tolerance / 10:
         return Steadiness(random=True, needs_at_least=fewest, difference=share)
     mixed = _logits(network, torch.cat([x, x.flip(-1) * 0.5]))
-    share = _share(first, [alone, None if mixed is None else mixed[: len(x)]])
+    share = share_of_largest(first, [alone, None if mixed is None else mixed[: len(x)]])
     is_moved = share > tolerance
     return Steadiness(depends_on_batch=is_moved, needs_at_least=fewest, difference=share)
 
 
-def _repeated(network: Network, one: Tensor) -> Steadiness:
+def _repeated(network: Network, x: Tensor) -> Steadiness:
     """A network for one image alone."""
-    first, *again = (_logits(network, one) for _ in range(REPEATS))
+    first = _one_by_one(network, x)
     if first is None:
         return Steadiness(random=True, only_single=True, difference=1.0)
-    share = _share(first, again)
-    is_random = share > _tolerance(first) / 10
+    again, backwards = _one_by_one(network, x), _one_by_one(network, x.flip(0))
+    share = share_of_largest(first, [again, None if backwards is None else backwards.flip(0)])
+    is_random = share > tolerance_of(first) / 10
     return Steadiness(random=is_random, only_single=True, difference=share)
+
+
+def _one_by_one(network: Network, x: Tensor) -> Tensor | None:
+    parts = [_logits(network, one[None]) for one in x]
+    found = [part for part in parts if part is not None]
+    return torch.cat(found) if len(found) == len(parts) else None
 
 
 def _fewest(network: Network, x: Tensor) -> int:
@@ -146,12 +160,7 @@ def _logits(network: Network, x: Tensor) -> Tensor | None:
         return None
 
 
-def _together(parts: list[Tensor | None]) -> Tensor | None:
-    found = [part for part in parts if part is not None]
-    return torch.cat(found) if len(found) == len(parts) else None
-
-
-def _share(first: Tensor, others: list[Tensor | None]) -> float:
+def share_of_largest(first: Tensor, others: list[Tensor | None]) -> float:
     """The largest difference, as a share of the largest logit; an output that is missing or not finite is all of it."""
     found = [other for other in others if other is not None]
     scale = float(first.abs().max()) or 1.0
@@ -159,7 +168,8 @@ def _share(first: Tensor, others: list[Tensor | None]) -> float:
     return max((float(d.max()) for d in differences), default=0.0) / scale
 
 
-def _tolerance(logits: Tensor) -> float:
+def tolerance_of(logits: Tensor) -> float:
+    """How far logits of equal images may differ by rounding, as a share of the largest."""
     if logits.device.type == "cuda":
         return GPU_ROUNDING
     return min(LARGEST_ROUNDING, ROUNDINGS * torch.finfo(logits.dtype).eps)

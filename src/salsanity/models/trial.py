@@ -109,6 +109,8 @@ _ADVICE: Final = (
     ("use_reentrant", "Switch gradient checkpointing off (use_reentrant=False at least)"),
     (_EXPORTED, "It was exported for one batch size: export it with a dynamic first dimension"),
     ("same device", "A part of it stays on another device: layers in a list, or tensors that are no buffers"),
+    ("inference tensor", "Take torch.inference_mode off its forward pass: most maps need gradients"),
+    ("no module named", "Install it, or import what lies beside the network's file at the top of that file"),
     (r"missing \d+ required", "It needs more than images: wrap it in a module that fills in the rest"),
     ("shape|size|channel|dimension", "Check the input's size and channels"),
 )  # fmt: skip

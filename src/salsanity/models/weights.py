@@ -142,7 +142,7 @@ def _no_state_in(value: object, path: Path) -> ModelError:
         ", ".join(map(str, list(value)[:8])) if isinstance(value, Mapping) else type(value).__name__
     )
     return ModelError(
-        f"Expected a state dict in {path} (or one under {', '.join(NESTED[:3])}), found {held}; "
+        f"Expected a state dict in {path} (or one under {', '.join(NESTED[:3])}), found {held or 'nothing'}; "
         "save "
         "model.state_dict()"
     )

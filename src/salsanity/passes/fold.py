@@ -1,4 +1,7 @@
-"""Streaming folds: many points become one value without being kept."""
+"""Streaming folds: many points become one value without being kept.
+
+Points are added one after another in their order, so that no fold depends on how they were divided into batches.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,10 @@ class Mean:
     total: Tensor | None = None
 
     def update(self, values: Tensor) -> None:
-        """Take in P more points."""
+        """Take in P more points; `values.sum(0)` would add them in an order that depends on P."""
         self.count += len(values)
-        added = values[0] if len(values) == 1 else values.sum(0)
-        self.total = added if self.total is None else self.total + added
+        for value in values:
+            self.total = value if self.total is None else self.total + value
 
     def result(self) -> Tensor:
         """Return the mean over all points so far, (B, ...)."""
@@ -33,7 +36,7 @@ class Mean:
 
 @dataclass
 class Variance:
-    """Population variance over points by the pairwise form of Welford's update (Chan et al. 1983)."""
+    """Population variance over points by Welford's update (1962)."""
 
     count: int = 0
     mean: Tensor | None = None
@@ -41,16 +44,14 @@ class Variance:
 
     def update(self, values: Tensor) -> None:
         """Take in P more points (P, B, ...)."""
-        mean = values.mean(0)
-        squares = (values - mean).square().sum(0)
-        if self.mean is None or self.squares is None:
-            self.count, self.mean, self.squares = len(values), mean, squares
-            return
-        total = self.count + len(values)
-        delta = mean - self.mean
-        self.squares = self.squares + squares + delta.square() * (self.count * len(values) / total)
-        self.mean = self.mean + delta * (len(values) / total)
-        self.count = total
+        for value in values:
+            self.count += 1
+            if self.mean is None or self.squares is None:
+                self.mean, self.squares = value, torch.zeros_like(value)
+                continue
+            delta = value - self.mean
+            self.mean = self.mean + delta / self.count
+            self.squares = self.squares + delta * (value - self.mean)
 
     def result(self) -> Tensor:
         """Return the variance over all points so far, (B, ...); never negative."""

@@ -22,6 +22,7 @@ from salsanity.models.swap import swapped
 from salsanity.passes.overheard import Aside, Listener
 from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
+from salsanity.symbols import neighbours_of
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class _Task:
             stack.enter_context(torch.inference_mode(False))
             stack.enter_context(torch.enable_grad())
             stack.enter_context(self.listener.listening(module))
+            stack.enter_context(neighbours_of(self.request.explainer))
             maps = self.request.explainer(module, x.detach().clone(), targets.clone())
         return as_maps(maps, x, self.request.name)
 
@@ -80,29 +82,61 @@ def explained_by(
     ids: Sequence[str],
     seed: int,
     stream: int,
+    together: int = 1,
 ) -> PassResult | ForeignFailure:
-    """Run the explainer on the batch; when it raises, on each image alone, so that it spoils only its own rows.
+    """Run the explainer on each image alone, or on `together` at once; where it raises on several, on each of them alone.
 
     The result's `aside` says whether it ran the network, and what it printed.
     """
     task = _Task(request, network, seed, stream, Listener())
-    return replace(_explained(task, x, targets, ids), aside=task.listener.aside())
+    most = min(together, network.largest_batch or together)
+    rows: list[_Row] = []
+    for start in range(0, len(x), most):
+        part = slice(start, start + most)
+        rows += _rows(task, x[part], targets[part], ids[part])
+    apart = any(row.apart for row in rows)
+    return replace(_joined(rows), aside=replace(task.listener.aside(), apart=apart))
 
 
-def _explained(
-    task: _Task, x: Tensor, targets: Tensor, ids: Sequence[str]
-) -> PassResult | ForeignFailure:
-    most = task.network.largest_batch
-    if task.request.alone or (most is not None and most < len(x)):
-        return _one_by_one(task, x, targets, ids)
+@dataclass(frozen=True)
+class _Row:
+    """The map of one image, with the size at which it came, or why there is none.
+
+    `apart`: the explainer raised on this image and others, and was then given it alone.
+    """
+
+    maps: Tensor | None
+    enlarged_from: tuple[int, ...] | None = None
+    reason: str | None = None
+    apart: bool = False
+
+
+def _rows(task: _Task, x: Tensor, targets: Tensor, ids: Sequence[str]) -> list[_Row]:
     try:
-        return task.maps(x, targets, ids)
+        found = task.maps(x, targets, ids)
     except (Exception, SystemExit) as error:
         if out_of_memory(error):
             raise
         if len(x) == 1:
-            return ForeignFailure((task.reason(error),))
-    return _one_by_one(task, x, targets, ids)
+            return [_Row(None, reason=task.reason(error))]
+    else:
+        return [_Row(one, found.enlarged_from) for one in torch.split(found.gradient, 1)]
+    alone = (slice(i, i + 1) for i in range(len(x)))
+    each = [row for one in alone for row in _rows(task, x[one], targets[one], ids[one])]
+    return [replace(row, apart=True) for row in each]
+
+
+def _joined(rows: Sequence[_Row]) -> PassResult | ForeignFailure:
+    reasons = tuple(row.reason for row in rows)
+    good = [row.maps for row in rows if row.maps is not None]
+    if not good:
+        return ForeignFailure(reasons)
+    blank = torch.full_like(good[0], torch.nan)
+    maps = torch.cat([blank if row.maps is None else row.maps for row in rows])
+    size = next((row.enlarged_from for row in rows if row.enlarged_from), None)
+    if len(good) == len(rows):
+        return PassResult(maps, enlarged_from=size)
+    return ForeignFailure(reasons, maps, size)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -111,32 +145,6 @@ def out_of_memory(error: BaseException) -> bool:
         isinstance(error, RuntimeError)
         and ("can't allocate memory" in str(error) or "out of memory" in str(error).lower())
     )
-
-
-def _one_by_one(
-    task: _Task, x: Tensor, targets: Tensor, ids: Sequence[str]
-) -> PassResult | ForeignFailure:
-    rows: list[PassResult | None] = []
-    reasons: list[str | None] = []
-    for i in range(len(x)):
-        one = slice(i, i + 1)
-        try:
-            rows.append(task.maps(x[one], targets[one], ids[one]))
-            reasons.append(None)
-        except (Exception, SystemExit) as error:
-            if out_of_memory(error):
-                raise
-            rows.append(None)
-            reasons.append(task.reason(error))
-    good = [row for row in rows if row is not None]
-    if not good:
-        return ForeignFailure(tuple(reasons))
-    blank = torch.full_like(good[0].gradient, torch.nan)
-    maps = torch.cat([blank if row is None else row.gradient for row in rows])
-    size = good[0].enlarged_from
-    if len(good) == len(rows):
-        return PassResult(maps, enlarged_from=size)
-    return ForeignFailure(tuple(reasons), maps, size)
 
 
 _ENLARGING: Final[Mapping[int, str]] = {3: "linear", 4: "bilinear", 5: "trilinear"}

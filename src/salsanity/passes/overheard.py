@@ -22,11 +22,12 @@ class Aside:
     """What was noted beside an explainer's maps.
 
     `called`: whether any part of the given network ran, or its weights were read by `state_dict`. `said`: what it printed and
-    warned of, shortened.
+    warned of, shortened. `apart`: whether it raised on several images and was then given each of them alone.
     """
 
     called: bool
     said: str = ""
+    apart: bool = False
 
     def refusal(self, name: str) -> str | None:
         """Why nothing can be said about an explainer, with the remedy; None where it ran the network."""
@@ -45,7 +46,8 @@ def together(asides: Iterable[Aside | None]) -> Aside | None:
     if not known:
         return None
     lines = dict.fromkeys(line for aside in known for line in aside.said.splitlines())
-    return Aside(all(aside.called for aside in known), "\n".join(lines)[:MOST_SAID])
+    apart = any(aside.apart for aside in known)
+    return Aside(all(aside.called for aside in known), "\n".join(lines)[:MOST_SAID], apart)
 
 
 @dataclass

@@ -120,14 +120,14 @@ Explainer = Callable[[Any, Tensor, Tensor], Any]
 class Foreign:
     """One opaque step: a callable that explains a batch by itself; equal to itself alone, since callables need no hash.
 
-    `alone`: each image is explained by itself under a random state of its own, so that its map cannot depend on its
-    batch. `admit`: `(module, inputs) -> sentences to tell`, cheap, run once before the long part; raises `MethodError`
+    Each image is explained by itself under a random state of its own, so that its map cannot depend on its batch, but for
+    explainers whose maps were seen to be the same in a batch (`Setting.batched`).
+    `admit`: `(module, inputs) -> sentences to tell`, cheap, run once before the long part; raises `MethodError`
     where the explainer is not defined for the network.
     """
 
     explainer: Explainer
     name: str
-    alone: bool = False
     admit: Callable[[Any, Tensor], Sequence[str]] | None = None
 
 

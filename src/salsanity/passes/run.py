@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from torch import Tensor
 
@@ -21,6 +22,9 @@ from salsanity.passes.precision import Precision
 from salsanity.passes.replay import Diverged, Rehearsal, Replay, Tape
 from salsanity.passes.request import Foreign, Pass, PassResult, Points, Rule
 from salsanity.passes.schedule import Demand, Extent, Group, State, extents, groups_of, in_state
+
+AT_ONCE: Final = (4 * 3 * 224 * 224, 32 * 3 * 224 * 224)
+"""Values of images that go through an explainer that is not ours in one call, on a CPU and on a GPU."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Setting:
     precision: Precision = "float32"
     worth: Mapping[str, float] = field(default_factory=dict)
     """How many evaluations a map of an explainer that is not ours takes as long as, by the explainer's name."""
+    batched: frozenset[str] = frozenset()
+    """Explainers that are not ours whose maps are the same in a batch."""
 
 
 @dataclass
@@ -240,7 +246,16 @@ def _run_foreign(
             ids=batch.ids,
             seed=setting.seed,
             stream=setting.stream,
+            together=_together(batch.x, request, setting),
         )
     if setting.tick is not None:
         setting.tick(setting.worth.get(request.name, 0.0) * len(batch.ids))
     return found
+
+
+def _together(x: Tensor, request: Foreign, setting: Setting) -> int:
+    """Return how many images an explainer is given at once: its own steps and samples multiply what they take."""
+    if request.name not in setting.batched:
+        return 1
+    budget = AT_ONCE[x.device.type == "cuda"] // max(1, x[0].numel())
+    return max(1, min(setting.batch_size, budget))

@@ -2,7 +2,8 @@
 
 A draw is a frozen dataclass: called with a network and a seed it returns layer -> tensor name ->
 values, on the CPU, for the whole network. Every tensor has its own seed, from the layer's path and
-the tensor's name, so that layers of equal shape differ and nothing depends on order or device.
+the tensor's name, so that layers of equal shape differ and nothing depends on order, device, or how
+the network's weights lie in memory.
 """
 
 from __future__ import annotations

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from salsanity.report.notebook import card_html, notebook_html
     from salsanity.report.summary import summary_sentences
     from salsanity.report.tables import verdict_table
+    from salsanity.report.takeaways import (
+        curve_table,
+        number_table,
+        to_csv,
+        to_latex,
+        to_markdown,
+        write_takeaways,
+    )
 
 _HOME = {
     "Card": "card",
@@ -31,6 +39,12 @@ _HOME = {
     "card_html": "notebook",
     "notebook_html": "notebook",
     "write_junit": "junit",
+    "curve_table": "takeaways",
+    "number_table": "takeaways",
+    "to_csv": "takeaways",
+    "to_latex": "takeaways",
+    "to_markdown": "takeaways",
+    "write_takeaways": "takeaways",
 }
 
 __all__ = [
@@ -40,15 +54,21 @@ __all__ = [
     "card_html",
     "card_of",
     "check_card_form",
+    "curve_table",
     "figure",
     "notebook_html",
+    "number_table",
     "read_run",
     "summary_sentences",
+    "to_csv",
+    "to_latex",
+    "to_markdown",
     "verdict_table",
     "write_card",
     "write_figures",
     "write_junit",
     "write_report",
+    "write_takeaways",
 ]
 
 

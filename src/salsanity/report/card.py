@@ -15,6 +15,11 @@ import pandas as pd
 
 from salsanity.records import Line, Outcome
 from salsanity.report.folder import Part, Run
+from salsanity.report.markup import ampersands as _ampersands
+from salsanity.report.markup import latex as _latex
+from salsanity.report.markup import markdown as _markdown
+from salsanity.report.markup import one_line as _one_line
+from salsanity.report.markup import piped as _piped
 from salsanity.report.summary import passes_too
 from salsanity.report.terms import (
     RETAINED,
@@ -277,42 +282,9 @@ def _said(cell: CardCell | None) -> str:
     )
 
 
-def _piped(texts: Iterable[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def _markdown(text: str) -> str:
-    """Escape what Markdown or HTML would read."""
-    escaped = "".join(f"\\{c}" if c in r"\`*_[]|#" else c for c in _one_line(text))
-    return escaped.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-LATEX: Final = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "×": r"$\times$",
-    "\N{MINUS SIGN}": "$-$",
-    "–": "--",
-    **{c: f"\\{c}" for c in "&%$#_{}"},
-}
-
-
-def _latex(text: str) -> str:
-    return "".join(LATEX.get(c, c) for c in _one_line(text))
-
-
 def _latex_cell(cell: CardCell | None) -> str:
     if cell is None:
         return "--"
     span = rf" {{\small ({_latex(cell.span)})}}" if cell.span else ""
     line = rf" {{\small {_latex(cell.line)}}}" if cell.line else ""
     return f"{cell.outcome} {_latex(cell.text)}{span}{line}".strip()
-
-
-def _ampersands(texts: Iterable[str]) -> str:
-    return rf"{' & '.join(texts)} \\"
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

@@ -1,89 +1,138 @@
-"""Two runs side by side: what was asked differently, and what came out differently."""
+"""Runs side by side: what was asked differently, and what came out differently."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import distrust
-from salsanity.report.terms import listed, measured, printable
+from salsanity.report.terms import decimals, listed, measured, printable, similarity_name
+from salsanity.report.worst import deciding, furthest
+from salsanity.verdicts import Difference, Side, difference
 
 APART: Final = (
     *("images", "stages", "blocks", "base", "versions", "hardware", "networks", "checks", "check"),
     *("half", "full", "order", "thresholds", "stages_mode", "batchnorm", "format_version"),
+    *("init", "draws"),
 )
 """Keys of the spec that are compared by their size or in their own words, or that stand in the check's record."""
 
 KEPT_ONLY: Final = ("identity", "units", "recorded_images")
 """Settings that only say what the folder holds, or what stands elsewhere."""
 
+FOLLOWS: Final = ("network fingerprint", "network parameters", "stages", "batch size")
+FOLLOWING: Final = ("versions", "hardware", "settings", "data class names")
+"""Settings, and how their names begin, that follow from another one or tell of the machine: they are shown last."""
+
 NAMED: Final = 6
 """Settings that the sentence names; the table has them all."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A setting that the two runs do not share."""
+class Setting:
+    """A setting that not all runs share, and what it is in each."""
 
     key: str
-    first: str
-    second: str
+    values: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Pair:
-    """One method in both runs; None where it did not run."""
+class Shift:
+    """How much more a method retains than in the first run, in the cell that decides there, on shared images and draws."""
+
+    words: str
+    found: Difference
+
+    @property
+    def text(self) -> str:
+        """The difference with its sign, as it is shown."""
+        return signed(self.found.value)
+
+    @property
+    def interval(self) -> str:
+        """Its 90 % interval as it is shown; empty where there is none."""
+        low, high = self.found.low, self.found.high
+        return f"{signed(low)} to {signed(high)}" if low == low else ""
+
+    @property
+    def shared(self) -> str:
+        """On how much it was measured."""
+        images, draws = self.found.n_images, self.found.n_draws
+        return f"{images} shared images, {draws} shared draws"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method in one run: its row, and how it differs from the first run; None where it did not run, or shares nothing."""
+
+    row: MethodRow | None
+    shift: Shift | None
+
+
+@dataclass(frozen=True)
+class Across:
+    """One method in all runs."""
 
     name: str
-    first: MethodRow | None
-    second: MethodRow | None
+    method: str
+    entries: tuple[Entry, ...]
+
+    @property
+    def outcomes(self) -> list[str]:
+        """The outcomes in the runs that judged it."""
+        return [str(entry.row.outcome) for entry in self.entries if entry.row]
 
     @property
     def changed(self) -> bool:
-        """Whether both runs judged it, and differently."""
-        return bool(self.first and self.second and self.first.outcome != self.second.outcome)
+        """Whether runs judged it differently."""
+        return len(set(self.outcomes)) > 1
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What differs between two runs of the same check."""
+    """What differs between runs of the same check; the first one is what the others are compared with."""
 
     check: str
     ends: tuple[str, str]
-    names: tuple[str, str]
+    names: tuple[str, ...]
     sentence: str
-    distrust: list[str]
-    """Why this check of the second run cannot be trusted; the first one's reasons stand at the top."""
+    distrust: list[tuple[str, list[str]]]
+    """Runs after the first that cannot be trusted in this check, and why; the first one's reasons stand at the top."""
 
-    differences: list[Difference]
-    pairs: list[Pair]
-
-
-def compare_runs(first: Run, second: Run) -> list[Comparison]:
-    """Return what differs between two runs, settings and verdicts, for each check that both hold."""
-    others = {part.record.name: part for part in second.parts}
-    return [
-        compare_parts(part, others[part.record.name])
-        for part in first.parts
-        if part.record.name in others
-    ]
+    differences: list[Setting]
+    rows: list[Across]
 
 
-def compare_parts(first: Part, second: Part) -> Comparison:
-    """Return what differs between one check of two runs."""
-    pairs = list(_pairs(first, second))
-    differences = list(_differences(_settings(first), _settings(second)))
+def compare_runs(first: Run, *others: Run) -> list[Comparison]:
+    """Return what differs between runs, settings and verdicts, for each check of the first that another one holds."""
+    found = []
+    for part in first.parts:
+        same = [p for run in others for p in run.parts if p.record.name == part.record.name]
+        if same:
+            found.append(compare_parts(part, *same))
+    return found
+
+
+def compare_parts(*parts: Part) -> Comparison:
+    """Return what differs between one check of several runs."""
+    settings = list(_differences([_settings(part) for part in parts]))
+    names = _names(parts, settings)
+    rows = list(_rows(parts))
     return Comparison(
-        check=printable(first.record.words.title),
-        ends=measured(first.record).ends,
-        names=_names(first, second),
-        sentence=_sentence(pairs, differences),
-        distrust=distrust(second),
-        differences=differences,
-        pairs=pairs,
+        check=printable(parts[0].record.words.title),
+        ends=measured(parts[0].record).ends,
+        names=names,
+        sentence=_sentence(rows, settings),
+        distrust=[
+            (name, distrust(part))
+            for name, part in zip(names[1:], parts[1:], strict=True)
+            if not part.trusted
+        ],
+        differences=settings,
+        rows=rows,
     )
 
 
@@ -92,11 +141,13 @@ def _settings(part: Part) -> dict[str, Any]:
     record = part.record
     recorded = part.spec.get("settings") or {}
     return {
+        "model": {"name": part.model_name},
         "init": record.init,
         "draws": record.draws,
         "line": {line.name: line.threshold for line in record.lines},
         "asked": dict(record.settings),
-        **{k: v for k, v in part.spec.items() if k not in APART},
+        **{k: v for k, v in part.spec.items() if k not in (*APART, "model")},
+        "network": {k: v for k, v in part.spec["model"].items() if k != "name"},
         "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
         "stages": list(record.stages),
         "images": part.spec["images"],
@@ -104,47 +155,76 @@ def _settings(part: Part) -> dict[str, Any]:
     }
 
 
-def _names(first: Part, second: Part) -> tuple[str, str]:
-    """Name the runs by their networks, or by their folders where those are equal."""
-    if first.model_name != second.model_name:
-        return first.model_name, second.model_name
-    names = first.folder.resolve().name, second.folder.resolve().name
-    return (names[0], names[1]) if names[0] != names[1] else ("first run", "second run")
+def _names(parts: Sequence[Part], settings: Sequence[Setting]) -> tuple[str, ...]:
+    """Name the runs by their networks, by the one setting that was meant, by their folders, or by their numbers."""
+    meant = [s for s in settings if s.key not in FOLLOWS and not s.key.startswith(FOLLOWING)]
+    named = [f"{meant[0].key} {value}" for value in meant[0].values] if len(meant) == 1 else []
+    for names in (
+        [part.model_name for part in parts],
+        [name for name in named if len(name) <= 40],
+        [printable(part.folder.resolve().name) for part in parts],
+    ):
+        if len(set(names)) == len(parts):
+            return tuple(names)
+    return tuple(f"run {k + 1}" for k in range(len(parts)))
 
 
-def _pairs(first: Part, second: Part) -> Iterator[Pair]:
-    rows = [{row.method: row for row in method_rows(part)} for part in (first, second)]
-    for method in dict.fromkeys([*rows[0], *rows[1]]):
-        pair = rows[0].get(method), rows[1].get(method)
-        name = next(row.name for row in pair if row is not None)
-        yield Pair(name, *pair)
+def _rows(parts: Sequence[Part]) -> Iterator[Across]:
+    by_run = [{row.method: row for row in method_rows(part)} for part in parts]
+    for method in dict.fromkeys(name for rows in by_run for name in rows):
+        found = [rows.get(method) for rows in by_run]
+        name = next(row.name for row in found if row is not None)
+        shifts = [
+            _shift(parts[0], part, method) if row else None
+            for part, row in zip(parts, found, strict=True)
+        ]
+        entries = zip(found, [None, *shifts[1:]], strict=True)
+        yield Across(name, method, tuple(Entry(*entry) for entry in entries))
 
 
-def _sentence(pairs: list[Pair], differences: list[Difference]) -> str:
-    changed = [
-        f"{p.name} ({p.first.outcome} to {p.second.outcome})"
-        for p in pairs
-        if p.changed and p.first and p.second
-    ]
-    count = sum(1 for p in pairs if p.first and p.second)
+def _shift(first: Part, other: Part, method: str) -> Shift | None:
+    """Compare in the cell that decides in the first run, at the line where it is furthest beyond."""
+    headline = first.headlines.get(method)
+    cell = deciding(first, headline) if headline else None
+    kept = furthest(cell) if cell else None
+    if cell is None or kept is None or cell.view is None or cell.similarity is None:
+        return None
+    one, two = Side(first.scores, first.record), Side(other.scores, other.record)
+    found = difference(one, two, (method, cell.view, cell.similarity), kept.line)
+    at = f", {printable(kept.line)}" if len(first.record.lines) > 1 else ""
+    words = f"{cell.view} {similarity_name(cell.similarity)}{at}"
+    return Shift(words, found) if found else None
+
+
+def signed(value: float) -> str:
+    """Write a difference with its sign; none where it rounds to zero."""
+    return f"+{decimals(value)}" if round(value, 2) > 0 else decimals(value)
+
+
+def _sentence(rows: Sequence[Across], settings: Sequence[Setting]) -> str:
+    changed = [f"{r.name} ({' to '.join(r.outcomes)})" for r in rows if r.changed]
+    count = sum(len(r.outcomes) == len(r.entries) for r in rows)
     verdicts = (
         f"the verdict changes for {listed(changed)}"
         if changed
-        else f"all {count} methods judged in both runs have the same verdict"
+        else f"all {count} methods judged in every run have the same verdict"
     )
-    keys = [d.key for d in differences[:NAMED]]
-    more = len(differences) - len(keys)
+    keys = [setting.key for setting in settings[:NAMED]]
+    more = len(settings) - len(keys)
     keys += [f"{more} more settings"] if more > 0 else []
-    settings = f"The runs differ in {listed(keys)}" if keys else "The runs have the same settings"
-    return f"{settings}; {verdicts}."
+    said = f"The runs differ in {listed(keys)}" if keys else "The runs have the same settings"
+    return f"{said}; {verdicts}."
 
 
-def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> Iterator[Difference]:
-    flat = [dict(_flat(spec)) for spec in (first, second)]
-    for key in dict.fromkeys([*flat[0], *flat[1]]):
-        pair = flat[0].get(key, "–"), flat[1].get(key, "–")
-        if pair[0] != pair[1]:
-            yield Difference(key, *pair)
+def _differences(specs: Sequence[Mapping[str, Any]]) -> Iterator[Setting]:
+    """Yield the settings that differ: first what was asked for, then what follows from it or tells of the machine."""
+    flat = [dict(_flat(spec)) for spec in specs]
+    found = []
+    for key in dict.fromkeys(key for one in flat for key in one):
+        values = tuple(one.get(key, "–") for one in flat)
+        if len(set(values)) > 1:
+            found.append(Setting(key, values))
+    yield from sorted(found, key=lambda s: s.key in FOLLOWS or s.key.startswith(FOLLOWING))
 
 
 def _flat(spec: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

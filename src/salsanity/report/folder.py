@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -12,22 +12,19 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
 from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
 from salsanity.report.terms import method_names, short_name
-from salsanity.store.directory import asked_part, asked_units
+from salsanity.rows import RowArray, Rows
+from salsanity.store.directory import add_rows, asked_units, is_asked, read_texts_coded
 from salsanity.store.folder import inside
-from salsanity.store.upgrade import renamed, upgraded, upgraded_gates, upgraded_verdicts
+from salsanity.store.gallery import mark_of
+from salsanity.store.upgrade import upgraded, upgraded_gates, upgraded_verdicts
 from salsanity.verdicts import curves, from_json
 
 REQUIRED: Final = ("checks", "model", "methods", "views", "images")
-SCORE_COLUMNS: Final = [
-    *("check", "draw", "stage", "stage_index", "image"),
-    *("method", "view", "similarity", "value", "chance", "reason"),
-]
 RAISED: Final = " raised "
 """What the reasons of scores that a broken explainer left undefined have in common."""
 OF_CHANCE: Final = "chance: "
@@ -50,6 +47,9 @@ class GalleryImage:
     check: str = ""
     """The check whose states are meant where two checks call states alike; empty: any."""
 
+    marks: Mapping[str, int] | None = field(default=None, repr=False)
+    """Checksums of what is to be read, by key; None: whatever lies there."""
+
     def photo(self) -> np.ndarray:
         """Return the image as it is shown, (C, H, W) in [0, 1]: as the check gave it to methods, where it says so."""
         own = f"photo/{self.check}"
@@ -70,26 +70,32 @@ class GalleryImage:
     def _tensor(self, key: str) -> np.ndarray:
         try:
             with safe_open(self.path, framework="np") as file:
-                return np.asarray(file.get_tensor(key), dtype=np.float32)
+                found = file.get_tensor(key)
         except (SafetensorError, OSError) as error:
             raise StoreError(
                 f"expected the tensor {key} in {self.path}, got: {error}; "
                 "delete this file to build the report without it"
             ) from error
+        if self.marks is not None and self.marks.get(key) != mark_of(found):
+            raise StoreError(
+                f"expected the pictures of this run in {self.path}, got those of a later run of its folder; "
+                "ask the later result, or run again with another out"
+            )
+        return np.asarray(found, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class Part:
     """One check of a finished run: what it asked, what was measured, what was concluded.
 
-    `gates`: those of the run, cut to this check. `scores`: rows of this check.
+    `gates`: those of the run, cut to this check. `rows`: scores of all checks of the run.
     """
 
     folder: Path
     spec: Json
     record: CheckRecord
     verdicts: tuple[Verdict, ...]
-    scores: pd.DataFrame
+    rows: Rows
     gates: Json
     coverage: tuple[Json, ...]
     gallery: tuple[GalleryImage, ...]
@@ -109,10 +115,10 @@ class Part:
         """The views compared: signed, absolute."""
         return tuple(self.spec["views"])
 
-    @property
+    @cached_property
     def judged_views(self) -> tuple[str, ...]:
         """Those of the views in which the check measures anything."""
-        found = set(self.scores["view"])
+        found = self.rows.views(self.record.name)
         return tuple(view for view in self.views if view in found) or self.views
 
     @property
@@ -143,7 +149,12 @@ class Part:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """Similarity by stage with intervals, as `salsanity.verdicts.curves` gives it."""
-        return curves(self.scores, self.record)
+        return curves(self.rows, self.record)
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The rows of this check as a table."""
+        return self.rows.frame(self.record.name)
 
     @property
     def trusted(self) -> bool:
@@ -168,12 +179,17 @@ class Part:
         """Methods that gave no map at all because they raised: what they said."""
         found = {}
         for method in self.methods:
-            rows = self.scores[self.scores["method"] == method]
-            if len(rows) and rows["value"].isna().all():
-                raised = [r for r in rows["reason"] if isinstance(r, str) and RAISED in r]
-                if len(raised) == len(rows):
-                    found[method] = raised[0].removeprefix(OF_CHANCE)
+            rows = self.rows.read(self.record.name, method)
+            said = self._said(rows)
+            if len(rows) and np.isnan(rows["value"]).all() and all(RAISED in r for r in said):
+                found[method] = said[0].removeprefix(OF_CHANCE)
         return found
+
+    def _said(self, rows: RowArray) -> list[str]:
+        """Return each reason of some rows once, in order; one is empty where a row has none."""
+        places, first = np.unique(rows["reason"], return_index=True)
+        texts = [*self.rows.texts("reason"), ""]
+        return [texts[place] for place in places[np.argsort(first)]]
 
 
 @dataclass(frozen=True)
@@ -201,10 +217,18 @@ class Run:
         return bool(self.gates.get("trusted", True))
 
 
-def read_run(folder: Path | str, *, documents: Json | None = None) -> Run:
+def read_run(
+    folder: Path | str,
+    *,
+    documents: Json | None = None,
+    marks: Mapping[str, Mapping[str, int]] | None = None,
+    rows: Rows | None = None,
+) -> Run:
     """Read a run folder; needs neither the network nor torch.
 
     `documents`: what its JSON files said, by name, where that was read before; scores and pictures are those of its run.
+    `marks`: checksums of its pictures, as `salsanity.store.gallery.marks_of` gave them: others are refused when they are read.
+    `rows`: its scores, where they were read before.
 
     Raises:
         StoreError: the folder is not a run, is damaged, or is of another format version.
@@ -214,16 +238,16 @@ def read_run(folder: Path | str, *, documents: Json | None = None) -> Run:
     records = _records(folder, spec)
     gates = upgraded_gates(_read_json(folder, "gates.json", held, default={}), spec)
     verdicts = _read_verdicts(folder, spec, held)
-    scores = _read_scores(folder, spec)
+    scores = _read_scores(folder, spec) if rows is None else rows
     coverage = tuple(_read_json(folder, "coverage.json", held, default=[]))
-    gallery = _read_gallery(folder, spec)
+    gallery = _read_gallery(folder, spec, marks)
     parts = (
         Part(
             folder=folder,
             spec=spec,
             record=record,
             verdicts=tuple(v for v in verdicts if v.check == record.name),
-            scores=scores if len(records) == 1 else scores[scores["check"] == record.name],
+            rows=scores,
             gates=_gates_of(gates, record.name),
             coverage=coverage,
             gallery=tuple(replace(image, check=record.name) for image in gallery),
@@ -298,38 +322,47 @@ def _read_verdicts(folder: Path, spec: Json, held: Json) -> list[Verdict]:
     return [from_json(row) for row in upgraded_verdicts(rows, spec)]
 
 
-def _read_scores(folder: Path, spec: Json) -> pd.DataFrame:
+def _read_scores(folder: Path, spec: Json) -> Rows:
     paths = sorted((folder / "scores").glob("*.parquet"))
-    asked = asked_units(spec)
-    read = (_read_unit(inside(folder, p), asked) for p in paths if not p.name.startswith("."))
-    parts = [part for part in read if part is not None]
-    if not parts:
-        return pd.DataFrame(columns=list(SCORE_COLUMNS))
-    joined = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
-    return renamed(joined)
+    asked, found = asked_units(spec), Rows(folder=folder)
+    for path in paths:
+        if not path.name.startswith("."):
+            _read_unit(inside(folder, path), asked, found)
+    return found
 
 
-def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None) -> pd.DataFrame | None:
+def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None, rows: Rows) -> None:
     try:
-        table = pq.read_table(path, columns=list(SCORE_COLUMNS))
+        table = read_texts_coded(path)
         about = (table.schema.metadata or {}).get(b"salsanity")
-        scores: pd.DataFrame = table.to_pandas()
-        if about is None:
-            return scores
-        return asked_part(UnitKey.from_json(json.loads(about)["unit"]), scores, asked)
+        key = None if about is None else UnitKey.from_json(json.loads(about)["unit"])
+        if key is None or is_asked(key, asked):
+            add_rows(rows, table, key, None if key is None else asked)
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise StoreError(
             f"expected scores in {path}, got: {error}; delete the file and continue the run"
         ) from error
 
 
-def _read_gallery(folder: Path, spec: Json) -> tuple[GalleryImage, ...]:
+def _read_gallery(
+    folder: Path, spec: Json, marks: Mapping[str, Mapping[str, int]] | None
+) -> tuple[GalleryImage, ...]:
     """Read the gallery's contents, in the order of the run's images."""
     order = {image["id"]: k for k, image in enumerate(spec["images"])}
     paths = sorted((folder / "gallery").glob("*.safetensors"))
     images = [_gallery_image(inside(folder, path)) for path in paths]
     pictured = [image for image in images if image is not None]
+    if marks is not None:  # what was added since is another run's
+        pictured = [
+            _as_it_was(image, marks[image.path.name])
+            for image in pictured
+            if image.path.name in marks
+        ]
     return tuple(sorted(pictured, key=lambda image: order.get(image.image, len(order))))
+
+
+def _as_it_was(image: GalleryImage, marks: Mapping[str, int]) -> GalleryImage:
+    return replace(image, keys=image.keys & marks.keys(), marks=marks)
 
 
 def _gallery_image(path: Path) -> GalleryImage | None:

@@ -28,6 +28,7 @@ from salsanity.report.folder import Part, Run, read_run
 from salsanity.report.rows import ControlRow, MethodRow, control_rows, method_rows
 from salsanity.report.summary import changed, distrust, looks, short_answer, tally
 from salsanity.report.terms import (
+    NO_MAPS,
     Measured,
     glossary,
     line_term,
@@ -54,6 +55,9 @@ class Section:
     changed: str
     example: tiles.Example | None
     tally: list[tuple[Any, int]]
+    broken: int
+    """Methods that raised on every image."""
+
     rows: list[MethodRow]
     controls: list[ControlRow]
     health: list[dict[str, str]]
@@ -71,35 +75,37 @@ class Section:
 
 
 def write_report(
-    folder: Run | Path | str, out: Path | str | None = None, other: Path | str | None = None
+    folder: Run | Path | str, out: Path | str | None = None, *others: Run | Path | str | None
 ) -> Path:
     """Write a run's `report.html` and return its path; needs neither the network nor torch.
 
-    `folder`: a run folder, or a run that has been read. `out` defaults to `report.html` in it. With `other`, what both runs
-    hold is compared check by check, and the checks that only the other one holds join the page.
+    `folder`: a run folder, or a run that has been read. `out` defaults to `report.html` in it. With `others`, what they and the
+    first hold is compared check by check, and the checks that only they hold join the page.
 
     Raises:
         StoreError: a folder is not a run, or is damaged.
     """
-    run = folder if isinstance(folder, Run) else read_run(folder)
-    runs = [run, *([read_run(other)] if other is not None else [])]
-    target = Path(out) if out is not None else run.folder / "report.html"
+    given = [folder, *(other for other in others if other is not None)]
+    runs = [one if isinstance(one, Run) else read_run(one) for one in given]
+    target = Path(out) if out is not None else runs[0].folder / "report.html"
     _replace(target, render(*runs))
     return target
 
 
-def render(run: Run, other: Run | None = None) -> str:
+def render(run: Run, *others: Run) -> str:
     """Return the page as text."""
-    own = {part.record.name for part in run.parts}
-    more = [part for part in (other.parts if other else ()) if part.record.name not in own]
-    parts = [*run.parts, *more]
+    parts = list(run.parts)
+    for part in (part for other in others for part in other.parts):
+        if part.record.name not in {known.record.name for known in parts}:
+            parts.append(part)
     records = [part.record for part in parts]
     sections = [
         _section(f"part{k + 1}", part, records, tiles.BUDGET // len(parts))
         for k, part in enumerate(parts)
     ]
-    runs = [run, *([other] if other and more else [])]
-    return _page(run, runs, sections, compare_runs(run, other) if other else [])
+    joined = {id(part) for part in parts}
+    shown = [run, *(o for o in others if any(id(part) in joined for part in o.parts))]
+    return _page(run, shown, sections, compare_runs(run, *others), count=1 + len(others))
 
 
 def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> Section:
@@ -115,6 +121,7 @@ def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> 
         changed=changed(part),
         example=tiles.example(part),
         tally=tally(part),
+        broken=len(part.broken),
         rows=method_rows(part),
         controls=control_rows(part),
         health=provenance.health(part),
@@ -137,7 +144,14 @@ def _start(part: Part, album: tiles.Album | None) -> int:
     return states.index(decisive) if decisive in states else max(0, len(states) - 1)
 
 
-def _page(run: Run, runs: list[Run], sections: list[Section], comparisons: list[Comparison]) -> str:
+def _page(
+    run: Run,
+    runs: list[Run],
+    sections: list[Section],
+    comparisons: list[Comparison],
+    *,
+    count: int,
+) -> str:
     style, script = _own("report.css"), _own("report.js")
     worst = worst_part(run)
     return (
@@ -150,6 +164,7 @@ def _page(run: Run, runs: list[Run], sections: list[Section], comparisons: list[
             card=card_of(*runs) if len(sections) > 1 else None,
             distrust=[reason for one in runs for reason in distrust(one)],
             comparisons=comparisons,
+            runs_count=COUNTS.get(count, str(count)),
             networks=provenance.networks(run.parts[0]),
             settings=provenance.method_settings(run.parts[0]),
             coverage=provenance.coverage(run.parts[0]),
@@ -212,6 +227,7 @@ def check_card_form(out: Path | str) -> Path:
     return target
 
 
+COUNTS: Final = {2: "Two", 3: "Three", 4: "Four", 5: "Five", 6: "Six"}
 PICTURES: Final = (".png", ".pdf", ".svg")
 CARD_TEXTS: Final[Mapping[str, Callable[[Card], str]]] = {
     ".html": card_page,
@@ -264,7 +280,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     found.filters.update(FILTERS)
-    found.globals.update(alt=tiles.alt, stage_words=stage_words)
+    found.globals.update(alt=tiles.alt, stage_words=stage_words, no_maps=NO_MAPS)
     return found
 
 

@@ -9,7 +9,9 @@ from salsanity.report.card import DISTRUST, MISSING, Card, CardCell, CardColumn
 from salsanity.report.folder import Part, Run
 from salsanity.report.rows import MethodRow, method_rows
 from salsanity.report.summary import answer, distrust
-from salsanity.report.terms import printable
+from salsanity.report.terms import NO_MAPS, printable
+from salsanity.report.tiles import FLAT, example
+from salsanity.report.worst import worst_part
 
 COLOURS = {
     Outcome.PASS: "#00806f",
@@ -28,10 +30,42 @@ SIGNS = {
 
 
 def notebook_html(run: Run | Part) -> str:
-    """Return the answers and the verdicts as an HTML fragment; every string is escaped."""
+    """Return the answers, two methods' maps and the verdicts as an HTML fragment; every string is escaped."""
     parts = run.parts if isinstance(run, Run) else (run,)
     tables = Markup("").join(_table(part, titled=len(parts) > 1) for part in parts)
-    return Markup("<div>{}{}</div>").format(_alarm(run), tables)
+    picture = _picture(worst_part(run) if isinstance(run, Run) else run)
+    return Markup("<div>{}{}{}</div>").format(_alarm(run), picture, tables)
+
+
+def _picture(part: Part) -> Markup:
+    """Show the maps of one image, trained and changed, for the worst method that was caught and one that was not."""
+    shown = example(part)
+    if shown is None:
+        return Markup("")
+    heads = Markup("").join(Markup("<th>{}</th>").format(state) for state in shown.states)
+    rows = Markup("").join(
+        Markup(
+            '<tr><th style="text-align:left">{}<br><strong style="color:{}">{} {}</strong></th>{}</tr>'
+        ).format(
+            row.name,
+            COLOURS[row.outcome],
+            SIGNS[row.outcome],
+            row.outcome,
+            Markup("").join(_map(uri, row.name) for uri in (row.before, row.after)),
+        )
+        for row in shown.rows
+    )
+    return Markup("<table><thead><tr><th></th>{}</tr></thead><tbody>{}</tbody></table>").format(
+        heads, rows
+    )
+
+
+def _map(uri: str, name: str) -> Markup:
+    if uri == FLAT:
+        return Markup("<td>flat</td>")
+    return Markup(
+        '<td><img src="{}" alt="map of {}" style="width:7em;image-rendering:pixelated"></td>'
+    ).format(uri, name)
 
 
 def card_html(card: Card) -> str:
@@ -102,9 +136,10 @@ def _row(row: MethodRow) -> Markup:
     lane = max(lanes, key=lambda lane: lane.beyond, default=None)
     kept = f"{lane.value} ({lane.interval})" if lane else "–"
     why = f"{row.beside}: {row.reason}" if row.beside else row.reason
+    said = NO_MAPS if row.is_broken else f"{SIGNS[row.outcome]} {row.outcome}"
     return Markup(
         '<tr><th style="text-align:left">{}</th>'
-        '<td style="text-align:left;white-space:nowrap;color:{}"><strong>{} {}</strong></td>'
+        '<td style="text-align:left;white-space:nowrap;color:{}"><strong>{}</strong></td>'
         '<td style="text-align:left;white-space:nowrap">{}</td>'
         '<td style="text-align:left">{}</td></tr>'
-    ).format(row.name, COLOURS[row.outcome], SIGNS[row.outcome], row.outcome, kept, why)
+    ).format(row.name, COLOURS[row.outcome], said, kept, why)

@@ -5,11 +5,22 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from salsanity.report.folder import Part
-from salsanity.report.terms import limit, measured, method_name, printable, similarity_name
+from salsanity.report.folder import Json, Part
+from salsanity.report.terms import (
+    limit,
+    measured,
+    method_name,
+    printable,
+    short_name,
+    similarity_name,
+)
+
+LISTED: Final = 1000
+"""Elements of a list of spec.json that the page shows."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ def facts(part: Part) -> list[Fact]:
         Fact("Network", part.model_name),
         Fact("Parameters", f"{spec['model'].get('parameters', 0):,}"),
         Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
-        Fact("Images", f"{len(spec['images'])} of {(spec.get('data') or {}).get('name', '?')}"),
+        Fact("Images", f"{len(spec['images'])} of {_data(spec)}"),
         Fact("Class explained", _target(spec.get("target")), "target"),
         Fact("Compared by", ", ".join(similarity_name(s) for s in part.similarities)),
         *(Fact(label, str(value), TERM_OF.get(label)) for label, value in record.facts.items()),
@@ -205,5 +216,28 @@ def _state(rows: list[Any]) -> str:
 
 
 def spec_text(part: Part) -> str:
-    """Return spec.json for reading: without control characters that JSON would let through."""
-    return json.dumps(dict(part.spec), indent=2, ensure_ascii=False)
+    """Return spec.json for reading: without folders of a machine in the names of network and images, nor control characters
+    that JSON would let through; long lists by their beginning."""
+    spec = dict(part.spec)
+    spec["model"] = {**spec["model"], "name": part.model_name}
+    if isinstance(spec.get("data"), Mapping):
+        spec["data"] = {**spec["data"], "name": _data(spec)}
+    return json.dumps(_begun(spec), indent=2, ensure_ascii=False)
+
+
+def _data(spec: Json) -> str:
+    """Return what the images are called, without the folders that they lie in."""
+    return short_name(str((spec.get("data") or {}).get("name", "?")))
+
+
+def _begun(value: Any) -> Any:
+    """Return a JSON value with no list longer than `LISTED`."""
+    if isinstance(value, Mapping):
+        return {key: _begun(item) for key, item in value.items()}
+    if not isinstance(value, list | tuple):
+        return value
+    left = len(value) - LISTED
+    return [
+        *map(_begun, value[:LISTED]),
+        *([f"... and {left:,} more in spec.json"] if left > 0 else []),
+    ]

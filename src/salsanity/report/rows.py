@@ -25,6 +25,15 @@ class ViewBar:
 
 
 @dataclass(frozen=True)
+class Deciding:
+    """What decides on a method: the lane that speaks most against it, and in which cell it lies."""
+
+    words: str
+    lane: Lane
+    note: str
+
+
+@dataclass(frozen=True)
 class CellRow:
     """One cell in numbers."""
 
@@ -42,7 +51,8 @@ class CellRow:
 class MethodRow:
     """A method's headline with what is behind it.
 
-    `given`: as it was named in the run. `beside`: what stands beside the outcome.
+    `given`: as it was named in the run. `beside`: what stands beside the outcome. `decides`: the one number of its line; None
+    where nothing was measured. `is_broken`: it raised on every image, so that there is nothing to have a verdict on.
     """
 
     method: str
@@ -52,6 +62,8 @@ class MethodRow:
     outcome: Outcome
     reason: str
     beside: str
+    decides: Deciding | None
+    is_broken: bool
     bars: list[ViewBar]
     cells: list[CellRow]
 
@@ -83,28 +95,39 @@ def control_rows(part: Part) -> list[ControlRow]:
 
 
 def _row(part: Part, headline: Verdict) -> MethodRow:
-    views = [view for view in reversed(part.views) if part.cells(headline.method, view)]
+    is_broken = headline.method in part.broken
+    shown = () if is_broken else reversed(part.views)
+    views = [view for view in shown if part.cells(headline.method, view)]
     return MethodRow(
         method=headline.method,
         name=part.names[headline.method],
         given=printable(headline.method),
         line=METHOD_LINES.get(headline.method, ""),
         outcome=headline.outcome,
-        reason=printable(headline.reason),
+        reason=printable(part.broken.get(headline.method, headline.reason)),
         beside=_beside(part, headline),
+        decides=_decides(part, deciding(part, headline)),
+        is_broken=is_broken,
         bars=[_bar(part, deciding(part, headline, view)) for view in views],
         cells=[_cell(part, cell) for cell in part.cells(headline.method)],
     )
 
 
 def _beside(part: Part, headline: Verdict) -> str:
-    """Say beside a PASS that it is no praise, where its reason does not, and of a method without a map that it is broken."""
-    if headline.method in part.broken:
-        return "raised on every image"
+    """Say beside a PASS that it is no praise, where its reason does not."""
     if headline.outcome is not Outcome.PASS or headline.method in part.controls:
         return ""
     said = passes_too(part) or printable(part.record.words.uncaught)
     return "" if said in headline.reason else said
+
+
+def _decides(part: Part, cell: Verdict) -> Deciding | None:
+    found = [lane for lane in lanes(part, cell) if lane.x is not None]
+    if cell.view is None or not found:
+        return None
+    lane = max(found, key=lambda lane: lane.beyond)
+    at = f", {lane.name}" if len(part.record.lines) > 1 else ""
+    return Deciding(f"{cell.view} {similarity_name(cell.similarity or '')}{at}", lane, _note(cell))
 
 
 def blank_words(cell: Verdict) -> str:

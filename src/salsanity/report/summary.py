@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from salsanity.records import Outcome
@@ -31,20 +31,28 @@ def answer(part: Part) -> str:
         for outcome in WORST_FIRST
         if outcome in groups
     ]
-    return _sentence(part, clauses)
+    broken = [part.names[method] for method in part.broken]
+    return _sentence(part, [*clauses, *_silent(broken, f" ({listed(broken)})")])
 
 
 def short_answer(part: Part) -> str:
     """Return what came out, in numbers alone."""
     groups = by_outcome(part)
     clauses = [_clause(part, o, len(groups[o])) for o in WORST_FIRST if o in groups]
-    return _sentence(part, clauses)
+    return _sentence(part, [*clauses, *_silent(list(part.broken))])
+
+
+def _silent(broken: Collection[str], named: str = "") -> list[str]:
+    """Say of how many methods there is nothing to judge; nothing where every one gave maps."""
+    who = "it" if len(broken) == 1 else "they"
+    said = f"{len(broken)} gave no maps, because {who} raised on every image{named}"
+    return [said] if broken else []
 
 
 def _sentence(part: Part, clauses: list[str]) -> str:
     if not clauses:
         return "No method was judged."
-    count = sum(len(names) for names in by_outcome(part).values())
+    count = sum(len(names) for names in by_outcome(part).values()) + len(part.broken)
     opening = "The one method tried" if count == 1 else f"Of {count} methods"
     text = f"{opening} on {part.model_name}: {'; '.join(clauses)}."
     return text if part.trusted else f"{DISTRUSTED}{text}"
@@ -62,10 +70,10 @@ def _clause(part: Part, outcome: Outcome, count: int) -> str:
 
 
 def by_outcome(part: Part) -> Mapping[Outcome, list[str]]:
-    """Return the names of the methods on trial, by their headline."""
+    """Return the names of the methods on trial, by their headline; those that raised on every image have none."""
     groups: dict[Outcome, list[str]] = {}
     for method in part.methods:
-        if method in part.headlines:
+        if method in part.headlines and method not in part.broken:
             groups.setdefault(part.headlines[method].outcome, []).append(part.names[method])
     return groups
 

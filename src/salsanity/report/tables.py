@@ -13,7 +13,7 @@ from rich.text import Text
 from salsanity.records import Kept, Outcome, Verdict
 from salsanity.report.folder import Part, Run
 from salsanity.report.summary import answer, distrust, passes_too
-from salsanity.report.terms import RETAINED, demand, measured, printable
+from salsanity.report.terms import NO_MAPS, RETAINED, demand, measured, printable
 from salsanity.report.worst import deciding, furthest, worst_first
 
 STYLES = {
@@ -52,7 +52,7 @@ def _verdicts(part: Part, *, is_first: bool) -> Iterator[RenderableType]:
     for method in worst_first(part):
         headline = part.headlines.get(method)
         if headline is not None and headline.outcome is not Outcome.PASS:
-            yield _reason(headline)
+            yield _reason(part, headline)
 
 
 def plain_table(run: Run | Part) -> str:
@@ -99,6 +99,9 @@ def _add(table: Table, part: Part, method: str, label: str) -> None:
     if headline is None:
         table.add_row(Text(printable(label)), Text("not judged", style="dim"))
         return
+    if method in part.broken:
+        table.add_row(Text(printable(label)), Text(NO_MAPS, style="bold"))
+        return
     cell = deciding(part, headline)
     row = [Text(printable(label)), Text(headline.outcome, style=STYLES[headline.outcome])]
     by_line = {kept.line: kept for kept in cell.kept}
@@ -139,9 +142,13 @@ def _legend(part: Part, *, is_first: bool) -> str:
     return "\n".join(sentences)
 
 
-def _reason(headline: Verdict) -> RenderableType:
+def _reason(part: Part, headline: Verdict) -> RenderableType:
     text = Text()
     text.append(printable(headline.method), style="bold")
+    if headline.method in part.broken:
+        text.append(f" {NO_MAPS}: ", style="bold")
+        text.append(printable(part.broken[headline.method]))
+        return text
     text.append(f" {headline.outcome}: ", style=STYLES[headline.outcome])
     text.append(printable(headline.reason))
     return text

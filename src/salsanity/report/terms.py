@@ -28,6 +28,9 @@ METHOD_NAMES: Final = {
     "noise_x_input": "Noise × input",
 }
 
+NO_MAPS: Final = "NO MAPS"
+"""What stands in place of an outcome where a method raised on every image: that is no verdict."""
+
 METHOD_LINES: Final = {
     "gradient": "the derivative of the class's logit by each pixel",
     "input_x_gradient": "the gradient times the pixel's value",
@@ -217,10 +220,22 @@ def method_name(method: str) -> str:
 
 
 def method_names(methods: Sequence[str]) -> dict[str, str]:
-    """Return what each method is called; where two short names are equal, both are given whole."""
+    """Return what each method is called; where two files have one name in them, as little of their paths as tells them apart."""
     short = {method: method_name(method) for method in methods}
     count = Counter(short.values())
-    return {m: name if count[name] == 1 else printable(m) for m, name in short.items()}
+    alike = {m: [o for o in methods if short[o] == name] for m, name in short.items()}
+    return {m: n if count[n] == 1 else _told_apart(m, n, alike[m]) for m, n in short.items()}
+
+
+def _told_apart(method: str, name: str, alike: Sequence[str]) -> str:
+    """Add the end of the path of a method's file that no other file of those `alike` has; all is said where none is."""
+    homes = [re.split(r"[/\\]", other.partition("(")[0].rpartition(":")[0]) for other in alike]
+    own = homes[alike.index(method)]
+    for depth in range(1, len(own) + 1):
+        end = own[-depth:]
+        if end != [""] and sum(home[-depth:] == end for home in homes) == 1:
+            return f"{name} ({printable('/'.join(end))})"
+    return printable(method)
 
 
 def similarity_name(similarity: str) -> str:

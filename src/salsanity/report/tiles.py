@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -22,6 +22,9 @@ LARGEST: Final = 160
 
 SEEN: Final = 112
 """Pixels at which maps of a small network are shown."""
+
+THUMB: Final = 96
+"""Pixels of a photograph's longer side where images are chosen, and in the head."""
 
 FEWEST: Final = 3
 """Images that are shown before maps are made smaller for more."""
@@ -45,6 +48,7 @@ class Picture:
     target: str
     label: str | None
     photo: str
+    thumb: str
     tiles: dict[str, list[tuple[str, list[str | None]]]]
     """View to rows of (method, tiles by state): a data URI, `FLAT`, or None where there is no map."""
 
@@ -173,6 +177,7 @@ def _picture(
         target=printable(image.target),
         label=None if image.label is None else printable(image.label),
         photo=data_uri(photo_file(image.photo())),
+        thumb=data_uri(photo_file(image.photo(), THUMB)),
         tiles=tiles,
     )
 
@@ -182,24 +187,32 @@ def readings(part: Part, shown: Album) -> Readings:
 
     picture number, method, view, similarity: [[value, chance] per state]; null where undefined.
     """
-    scores = part.scores
     numbers = {p.image: p.number for p in shown.pictures}
     reference = part.states[0]
     places = {(REFERENCE_STAGE if s == reference else s): k for k, s in enumerate(shown.states)}
     if not set(part.stages) & set(shown.states):
         return {}
-    seen = scores[
-        (scores["draw"] == 0) & scores["image"].isin(list(numbers)) & scores["stage"].isin(places)
-    ]
     found: Readings = {}
-    columns = ["image", "method", "view", "similarity", "stage", "value", "chance"]
-    for image, method, view, similarity, stage, value, chance in seen[columns].itertuples(
-        index=False
-    ):
+    for image, method, view, similarity, stage, value, chance in _seen(part, numbers, places):
         by_view = found.setdefault(str(numbers[image]), {}).setdefault(method, {})
         line = by_view.setdefault(view, {}).setdefault(similarity, [None] * len(shown.states))
         line[places[stage]] = [_json_number(value), _json_number(chance)]
     return found
+
+
+def _seen(
+    part: Part, images: Collection[str], stages: Collection[str]
+) -> Iterator[tuple[str, str, str, str, str, float, float]]:
+    """Yield image, method, view, similarity, stage, value and chance of some images at some stages of the first draw."""
+    rows = part.rows
+    texts = {name: rows.texts(name) for name in ("image", "view", "similarity", "stage")}
+    for method in rows.methods(part.record.name):
+        found = rows.read(part.record.name, method)
+        found = found[found["draw"] == 0]
+        found = found[np.isin(found["image"], rows.places("image", images))]
+        for row in found[np.isin(found["stage"], rows.places("stage", stages))]:
+            image, view, similarity, stage = (texts[n][row[n]] for n in texts)
+            yield image, method, view, similarity, stage, row["value"], row["chance"]
 
 
 def _json_number(value: float) -> float | None:
@@ -251,7 +264,7 @@ def example(part: Part) -> Example | None:
         return None
     view = deciding(part, part.headlines[chosen[0]]).view or part.views[-1]
     return Example(
-        photo=data_uri(photo_file(image.photo())),
+        photo=data_uri(photo_file(image.photo(), THUMB)),
         image=printable(image.name),
         view=view,
         states=(state_name(states[0]), "changed"),

@@ -11,24 +11,28 @@ import hashlib
 import json
 import math
 import os
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, final
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult, digest
+from salsanity.rows import CODED, PLAIN, Column, Rows
 from salsanity.store.folder import flush_folder, inside, unwritable
 from salsanity.store.upgrade import (
     FORMAT_VERSION as FORMAT_VERSION,
 )
 from salsanity.store.upgrade import (
+    NAMES,
     renamed,
     upgraded,
     upgraded_gates,
@@ -52,6 +56,7 @@ SCHEMA: Final = pa.schema(
 )
 
 _META: Final = b"salsanity"
+TEXTS: Final = [f.name for f in SCHEMA if pa.types.is_string(f.type)]
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,40 @@ class UnitRecord:
     scores: pd.DataFrame
     notes: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def methods(self) -> frozenset[str]:
+        """The methods that have scores."""
+        return frozenset(self.scores["method"])
+
+
+@dataclass(frozen=True)
+class UnitNotes:
+    """What a finished unit says beside its scores: key, notes, and the methods that have scores."""
+
+    key: UnitKey
+    notes: Mapping[str, Any]
+    methods: frozenset[str]
+
+
+@final
+@dataclass(frozen=True)
+class Finished:
+    """What is kept in mind of a unit's file that was found whole: its key, and how the file looked."""
+
+    key: UnitKey
+    looked: tuple[int, int, int]
+
 
 @final
 @dataclass(frozen=True)
 class DirectoryStore:
-    """The store on disk at `folder`; creating the value creates nothing."""
+    """The store on disk at `folder`; creating the value creates nothing.
+
+    Files that were found whole, or were written here, are not checked again as long as size and times of change are the same.
+    """
 
     folder: Path
+    _known: dict[str, Finished] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def unit_path(self, key: UnitKey) -> Path:
         """Where the unit's file lies or would lie."""
@@ -76,29 +108,41 @@ class DirectoryStore:
 
     def put(self, result: UnitResult) -> None:
         """Write one finished unit, whole or not at all."""
-        record = UnitRecord(result.key, table_of(result.columns), result.notes)
-        content = {"unit": record.key.to_json(), "notes": plain(record.notes)}
-        meta = json.dumps({**content, "checksum": _checksum(content, record.scores)})
-        table = pa.Table.from_pandas(record.scores, schema=SCHEMA, preserve_index=False)
-        table = table.replace_schema_metadata({_META: meta.encode()})
-        with replacing(self.unit_path(record.key)) as temporary:
-            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
+        table = arrow_of(result.columns)
+        content = {"unit": result.key.to_json(), "notes": plain(result.notes)}
+        meta = json.dumps({**content, "checksum": _checksum(content, table)})
+        path = self.unit_path(result.key)
+        with replacing(path) as temporary:
+            kept = table.replace_schema_metadata({_META: meta.encode()})
+            pq.write_table(kept, temporary, compression="zstd", write_page_checksum=True)
+        self._known[path.name] = Finished(_frugal(result.key), _looks(path))
 
     def get(self, path: Path) -> UnitRecord | None:
         """Read one unit's file; None where it is cut or damaged, so that its unit is computed again."""
+        found = self._read(path)
+        if found is None:
+            return None
+        key, notes, table = found
+        return UnitRecord(key, renamed(table.cast(SCHEMA).to_pandas()), notes)
+
+    def _read(self, path: Path) -> tuple[UnitKey, dict[str, Any], pa.Table] | None:
+        """Read one unit's file with texts as they lie in it, by dictionary; None where it is cut or damaged."""
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
+            looked = _looks(path)
+            table = read_texts_coded(path)
+            scores = table.select(SCHEMA.names)
             content = json.loads(table.schema.metadata[_META])
-            scores = table.select(SCHEMA.names).to_pandas()
+            known = self._known.get(path.name)
+            if known is not None and known.looked == looked:
+                return known.key, content["notes"], scores
             key = UnitKey.from_json(content["unit"])
             is_whole = content.pop("checksum") == _checksum(content, scores)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
-        return (
-            UnitRecord(key, renamed(scores), content["notes"])
-            if is_whole and key.digest == path.stem
-            else None
-        )
+        if not is_whole or key.digest != path.stem:
+            return None
+        self._known[path.name] = Finished(_frugal(key), looked)
+        return key, content["notes"], scores
 
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""
@@ -107,17 +151,33 @@ class DirectoryStore:
             if record is not None:
                 yield record
 
+    def collect(self, spec: Mapping[str, Any], rows: Rows) -> Iterator[UnitNotes]:
+        """Read the whole units that belong to the run of `spec` into `rows`; yield what each says beside."""
+        asked = asked_units(spec)
+        for path in sorted((self.folder / "scores").glob("*.parquet")):
+            found = self._read(inside(self.folder, path))
+            if found is not None and is_asked(found[0], asked):
+                key, notes, table = found
+                yield UnitNotes(key, notes, add_rows(rows, table, key, asked))
+
     def discard_damaged(self) -> int:
         """Delete the files of units that are cut or damaged, and return how many: they are computed again."""
         paths = list((self.folder / "scores").glob("*.parquet"))
-        damaged = [path for path in paths if self.get(inside(self.folder, path)) is None]
+        damaged = [path for path in paths if self._read(inside(self.folder, path)) is None]
         for path in damaged:
             path.unlink()
         return len(damaged)
 
     def keys(self) -> list[UnitKey]:
-        """List the keys of every whole unit."""
-        return [record.key for record in self.records()]
+        """List the keys of every whole unit; only files that changed since are read."""
+        found: list[UnitKey] = []
+        for path in sorted((self.folder / "scores").glob("*.parquet")):
+            known = self._known.get(path.name)
+            if known is not None and known.looked == _looks(inside(self.folder, path)):
+                found.append(known.key)
+            elif (read := self._read(inside(self.folder, path))) is not None:
+                found.append(read[0])
+        return found
 
     def records_of(self, spec: Mapping[str, Any]) -> list[UnitRecord]:
         """Read the whole units that belong to the run of `spec`, cut to its methods and similarities."""
@@ -244,22 +304,90 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _checksum(content: Mapping[str, Any], scores: pd.DataFrame) -> str:
+def read_texts_coded(path: Path) -> pa.Table:
+    """Read a unit's file, checking its pages, with texts as dictionaries."""
+    with pq.ParquetFile(path, read_dictionary=TEXTS, page_checksum_verification=True) as file:
+        return file.read(use_threads=False)  # small files: threads cost more than they save
+
+
+def _frugal(key: UnitKey) -> UnitKey:
+    """Return the key with the ids of images that other keys hold too."""
+    return replace(key, images=tuple(map(sys.intern, key.images)))
+
+
+def _looks(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+def _checksum(content: Mapping[str, Any], scores: pa.Table) -> str:
     """Digest everything that a reader takes from a unit's file."""
     columns = {
-        name: hashlib.sha256(
-            scores[name].to_numpy("<f8" if pa.types.is_floating(kind) else "<i8").tobytes()
-            if pa.types.is_floating(kind) or pa.types.is_integer(kind)
-            else json.dumps([None if pd.isna(v) else str(v) for v in scores[name]]).encode()
-        ).hexdigest()
-        for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True)
+        name: hashlib.sha256(_bytes_of(scores.column(name))).hexdigest() for name in SCHEMA.names
     }
     return digest([dict(content), columns])
+
+
+def _bytes_of(column: pa.ChunkedArray) -> bytes:
+    """Return numbers in 64 bits, and texts as a JSON list, each text written out once only."""
+    kind = column.type
+    if pa.types.is_floating(kind):
+        return bytes(column.to_numpy().astype("<f8", copy=False).tobytes())
+    if pa.types.is_integer(kind):
+        return bytes(column.to_numpy().astype("<i8").tobytes())
+    texts, codes = coded(column)
+    words = [*(json.dumps(None if text is None else str(text)) for text in texts), "null"]
+    return f"[{', '.join(map(words.__getitem__, codes.tolist()))}]".encode()
+
+
+def coded(column: pa.ChunkedArray) -> Column:
+    """Return the texts of a column, and for each row the place of its own among them, or -1."""
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+    if isinstance(whole, pa.ChunkedArray):  # of no rows
+        return [], np.empty(0, dtype=np.int32)
+    indices = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return whole.dictionary.to_pylist(), indices.astype(np.int32)
+
+
+def arrow_of(columns: Mapping[str, Sequence[Any]]) -> pa.Table:
+    """Build a table of scores from columns; columns that are missing are empty, NaN among reasons is none."""
+    found = {}
+    for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
+        given = columns.get(name, [])
+        if pa.types.is_string(kind):
+            given = [text if isinstance(text, str) else None for text in given]
+        found[name] = pa.array(given, type=kind, from_pandas=True)
+    return pa.table(found, schema=SCHEMA)
 
 
 def table_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Build a scores table from columns; columns that are missing are empty."""
     return pd.DataFrame({name: columns.get(name, []) for name in SCHEMA.names})
+
+
+def add_rows(
+    rows: Rows, table: pa.Table, key: UnitKey | None, asked: Mapping[str, frozenset[str]] | None
+) -> frozenset[str]:
+    """Add what a run asks for (None: all) of a unit's scores to `rows`; return the methods of which there is something."""
+    texts = {name: coded(table.column(name)) for name in ("check", "method", *CODED)}
+    texts["check"] = ([NAMES.get(str(c), str(c)) for c in texts["check"][0]], texts["check"][1])
+    numbers = {name: table.column(name).to_numpy() for name in (*PLAIN, "stage_index")}
+    if asked is not None and key is not None:
+        methods, similarities = asked_names(key, asked)
+        kept = _is_among(texts["method"], methods) & _is_among(texts["similarity"], similarities)
+        if not kept.all():
+            texts = {name: (names, codes[kept]) for name, (names, codes) in texts.items()}
+            numbers = {name: column[kept] for name, column in numbers.items()}
+    rows.add(texts, numbers)
+    names, codes = texts["method"]
+    return frozenset(str(names[code]) for code in np.flatnonzero(np.bincount(codes)).tolist())
+
+
+def _is_among(column: Column, names: Collection[str]) -> Any:
+    texts, codes = column
+    return np.array([text in names for text in texts], dtype=bool)[codes]
 
 
 def asked_units(spec: Mapping[str, Any]) -> Mapping[str, frozenset[str]] | None:
@@ -293,13 +421,22 @@ def asked_part(
     """
     if asked is None:
         return scores
-    if key.place not in asked["places"]:
+    if not is_asked(key, asked):
         return None
-    methods = {name.partition("#")[0] for name in asked["methods"] & set(key.methods)}
-    similarities = {
-        name.partition("#")[0] for name in asked["similarities"] & set(key.similarities)
-    }
+    methods, similarities = asked_names(key, asked)
     return scores[scores["method"].isin(methods) & scores["similarity"].isin(similarities)]
+
+
+def is_asked(key: UnitKey, asked: Mapping[str, frozenset[str]] | None) -> bool:
+    """Whether a unit belongs to a run."""
+    return asked is None or key.place in asked["places"]
+
+
+def asked_names(key: UnitKey, asked: Mapping[str, frozenset[str]]) -> tuple[set[str], set[str]]:
+    """Name the methods and similarities that a run asks for of a unit."""
+    methods = {name.partition("#")[0] for name in asked["methods"] & set(key.methods)}
+    measured = asked["similarities"] & set(key.similarities)
+    return methods, {name.partition("#")[0] for name in measured}
 
 
 def all_scores(records: Sequence[UnitRecord]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,19 @@ class Gallery:
     def path(self, image: str) -> Path:
         """Where an image's file lies or would lie."""
         return self.folder / f"{image[:16]}.safetensors"
+
+
+def marks_of(folder: Path) -> dict[str, dict[str, int]]:
+    """Return a checksum of each array of each file of a gallery, so that a reader knows later whether it is still the same."""
+    paths = sorted(folder.glob("*.safetensors"))
+    return {
+        path.name: {name: mark_of(array) for name, array in _held(path).items()} for path in paths
+    }
+
+
+def mark_of(array: np.ndarray) -> int:
+    """Return the checksum of an array."""
+    return zlib.crc32(np.ascontiguousarray(array).tobytes())
 
 
 def is_damaged(path: Path) -> bool:

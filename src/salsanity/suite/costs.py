@@ -50,7 +50,10 @@ def _foreign(run: Run, seconds: float) -> str:
     """Say what explainers that are not ours take, as they were tried."""
     if not run.tries:
         return ""
-    each = ", ".join(f"{one.name} {one.seconds:.2g} s a map" for one in run.tries)
+    each = ", ".join(
+        f"{one.name} {one.seconds:.2g} s a map, {'in batches' if one.batched else 'one by one'}"
+        for one in run.tries
+    )
     return f"explainers of yours or of libraries for {_about(seconds)} ({each}, as tried), "
 
 

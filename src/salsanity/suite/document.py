@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from salsanity.methods import Method
@@ -16,8 +16,10 @@ from salsanity.suite.subject import hardware, versions
 MULTIPLIED: Final = "multiplied"
 
 
-def document_of(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
-    """Return spec.json of a run whose units are `wanted`."""
+def document_of(
+    run: Run, wanted: Sequence[UnitKey], units: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return spec.json of a run whose units are `wanted`; `units`: what is said of them, where they are too many to be kept."""
     names = [s.name for s in run.tools.similarities]
     records = [settled.record(names) for settled in run.settled]
     extra = {k: v for settled in run.settled for k, v in settled.extra.items()}
@@ -46,23 +48,24 @@ def document_of(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
         "until_decided": run.spec.until_decided,
         "batch_size": run.speed.batch_size,
         "gallery": run.spec.gallery,
-        "settings": _run_settings(run, wanted),
+        "settings": _run_settings(run, units or units_asked(wanted)),
         **_for_old_readers(records[0]),
         **extra,
     }
 
 
-def _run_settings(run: Run, wanted: Sequence[UnitKey]) -> dict[str, Any]:
+def _run_settings(run: Run, units: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "identity": run.spec.identity(),
         "recorded_images": run.recorded_images,
         "baseline_pool": run.baseline_pool,
         "memory_format": run.speed.memory_format,
+        "batched": {one.name: one.batched for one in run.tries},
         "spatial_layer": run.tools.spatial.name if run.tools.spatial else None,
         "image_problems": run.index.problems[:100],
         "duplicates": run.index.duplicates,
         "notes": list(run.notes),
-        "units": units_asked(wanted),
+        "units": dict(units),
     }
 
 

@@ -15,7 +15,7 @@ from salsanity.store.folder import append_log
 from salsanity.store.gallery import Gallery
 from salsanity.suite.planning import Costs
 from salsanity.suite.preparing import Run
-from salsanity.units.job import lots_of
+from salsanity.units.job import Lot, lots_of
 
 
 @final
@@ -46,15 +46,35 @@ def execute(
     narrator: Narrator,
 ) -> list[dict[str, Any]]:
     """Run the units, store each as it is done, and return what failed: digest, check, draw and reason."""
-    failed: list[dict[str, Any]] = []
     if not units:
-        return failed
-    lots, printed = lots_of(units), {one.said for one in run.tries}
-    progress = Progress(Costs(run, [unit for lot in lots for unit in lot]), narrator)
-    narrator.begin("Explaining and comparing", progress.costs.total)
+        return []
+    lots = lots_of(units)
+    costs = Costs(run, [unit for lot in lots for unit in lot])
+    return execute_lots(
+        run, lots, costs=costs, gallery=gallery, executor=executor, narrator=narrator
+    )
+
+
+def execute_lots(
+    run: Run,
+    lots: Iterable[Lot],
+    *,
+    costs: Costs,
+    gallery: Gallery,
+    executor: Executor,
+    narrator: Narrator,
+) -> list[dict[str, Any]]:
+    """Run lots as they come, store each unit as it is done, and return what failed."""
+    failed: list[dict[str, Any]] = []
+    printed, progress = {one.said for one in run.tries}, Progress(costs, narrator)
+    waiting: dict[UnitKey, None] = {}
+    taken = lots if isinstance(lots, list) else _noted(lots, waiting)
+    if isinstance(lots, list):
+        waiting.update((unit, None) for lot in lots for unit in lot)
+    narrator.begin("Explaining and comparing", costs.total)
     try:
-        with closing(executor.run(run.job(), lots, tick=progress.tick)) as results:
-            for unit, found in whole(results, units):
+        with closing(executor.run(run.job(), taken, tick=progress.tick)) as results:
+            for unit, found in whole(results, waiting):
                 progress.done(unit)
                 if isinstance(found, Failure) and isinstance(found.error, StoreError):
                     raise found.error  # the disk fails every unit alike
@@ -66,19 +86,27 @@ def execute(
                     _log_printed(run.store, found, printed)
     finally:
         narrator.end()
+        for sentence in getattr(executor, "told", tuple)():
+            narrator.say(sentence)
     return failed
 
 
-def whole(results: Iterable[Done], units: Sequence[UnitKey]) -> Iterator[Done]:
-    """Yield every unit once; one that an executor lost, or gave another's result, is a failure and never a gap."""
-    waiting = dict.fromkeys(units)
+def _noted(lots: Iterable[Lot], waiting: dict[UnitKey, None]) -> Iterator[Lot]:
+    """Yield lots, and note what is then waited for."""
+    for lot in lots:
+        waiting.update((unit, None) for unit in lot)
+        yield lot
+
+
+def whole(results: Iterable[Done], waiting: dict[UnitKey, None]) -> Iterator[Done]:
+    """Yield every unit that is waited for once; one that an executor lost, or gave another's result, is a failure."""
     for unit, found in results:
         if unit not in waiting:
             continue
         del waiting[unit]
         is_own = isinstance(found, Failure) or getattr(found, "key", None) == unit
         yield unit, found if is_own else _fault("gave another unit's result for it")
-    for unit in waiting:
+    for unit in [*waiting]:
         yield unit, _fault("lost it")
 
 

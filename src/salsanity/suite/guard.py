@@ -16,6 +16,8 @@ from typing import Any, Final, final
 from salsanity import registry
 from salsanity.checks.named import DEFAULT, lacked_by_all
 from salsanity.errors import UsageError
+from salsanity.executors.workers import Workers
+from salsanity.options import options_of
 from salsanity.records import CheckRecord, Outcome
 from salsanity.report.tables import plain_table
 from salsanity.report.terms import printable
@@ -29,10 +31,10 @@ from salsanity.units.identity import print_of
 from salsanity.units.images import index_images
 from salsanity.units.spec import RunSpec
 
-_COMFORT: Final = frozenset({"executor", "progress", "unit_timeout"})
+_COMFORT: Final = frozenset({"executor", "progress", "unit_timeout"}) | options_of(Workers).keys()
 """Arguments that change no score, so that what is remembered does not depend on them."""
 
-_NAMED: Final = frozenset(signature(run).parameters) - {"options"}
+_NAMED: Final = (frozenset(signature(run).parameters) - {"options"}) | options_of(Workers).keys()
 """Arguments of `run` beside the options of runs and checks."""
 
 _LAST: Final = "report.html"

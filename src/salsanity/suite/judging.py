@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any, final
 
-import pandas as pd
+import numpy as np
 
 from salsanity.narrator import Narrator
 from salsanity.passes.overheard import Aside
 from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Verdict
 from salsanity.report import read_run, write_figures, write_report
-from salsanity.store.directory import DirectoryStore, UnitRecord, all_scores
+from salsanity.rows import Rows
+from salsanity.store.directory import DirectoryStore, UnitNotes, UnitRecord
+from salsanity.store.merging import BEFOREHAND
 from salsanity.units.health import pooled
 from salsanity.verdicts import (
     Gate,
@@ -25,7 +28,10 @@ from salsanity.verdicts import (
     judge_until_decided,
     plan_looks,
     to_json,
+    with_samples,
 )
+
+Noted = UnitNotes | UnitRecord
 
 
 @final
@@ -78,18 +84,16 @@ def conclude(
     store: DirectoryStore, document: Mapping[str, Any], facts: Facts, narrator: Narrator
 ) -> None:
     """Judge the scores that belong to the run of `document`, and write verdicts, gates, figures and the report."""
-    _judge_and_write(store, document, facts, narrator)
-    draw_report(
-        store.folder, narrator
-    )  # which reads the scores again; those of the judging are gone by now
+    rows = _judge_and_write(store, document, facts, narrator)
+    draw_report(store.folder, narrator, rows)
 
 
 def _judge_and_write(
     store: DirectoryStore, document: Mapping[str, Any], facts: Facts, narrator: Narrator
-) -> None:
-    records = store.records_of(document)
+) -> Rows:
+    scores = Rows(folder=store.folder)
+    records = list(store.collect(document, scores))
     health = pooled(entry for record in records for entry in record.notes.get("health", ()))
-    scores = all_scores(records)
     judged = [
         _judged(scores, record, document, gates_of(record, facts, records))
         for record in checks_of(document)
@@ -98,7 +102,7 @@ def _judge_and_write(
         method: size
         for record in records
         for method, size in record.notes.get("enlarged", {}).items()
-        if method in set(record.scores["method"])  # the rest of a unit may be another's by now
+        if method in record.methods  # the rest of a unit may be another's by now
     }
     for method, size in enlarged.items():
         narrator.say(
@@ -120,8 +124,13 @@ def _judge_and_write(
             "unheard": unheard(records, facts),
             "time": {"seconds": _seconds(records, facts.seconds), "this_time": facts.seconds},
             "failed_units": list(facts.failed),
+            BEFOREHAND: {
+                "gates": {name: list(reasons) for name, reasons in facts.gates.items()},
+                "unwatched": sorted(facts.unwatched),
+            },
         },
     )
+    return scores
 
 
 def checks_of(document: Mapping[str, Any]) -> list[CheckRecord]:
@@ -134,7 +143,7 @@ def has_rounds(record: CheckRecord) -> bool:
     return record.test == "retained" and not record.is_fixed
 
 
-def gates_of(record: CheckRecord, facts: Facts, units: Sequence[UnitRecord]) -> tuple[Gate, ...]:
+def gates_of(record: CheckRecord, facts: Facts, units: Sequence[Noted]) -> tuple[Gate, ...]:
     """Return what stands in the way of verdicts: accuracy at chance, a collapsed signal where it decides, what the check said,
     explainers that gave maps without running the network that they were given."""
     decisive = {line.stage for line in record.lines}
@@ -149,21 +158,20 @@ def gates_of(record: CheckRecord, facts: Facts, units: Sequence[UnitRecord]) -> 
     )
 
 
-def unheard(units: Iterable[UnitRecord], facts: Facts) -> list[str]:
+def unheard(units: Iterable[Noted], facts: Facts) -> list[str]:
     """Name the explainers that gave maps without running the network that they were given."""
     found = {
         method
         for unit in units
         for method in unit.notes.get("unheard", ())
-        if method in set(unit.scores["method"])  # the rest of a unit may be another's by now
+        if method in unit.methods  # the rest of a unit may be another's by now
     }
     return sorted(found - facts.unwatched)
 
 
 def _judged(
-    scores: pd.DataFrame, record: CheckRecord, document: Mapping[str, Any], gates: tuple[Gate, ...]
+    scores: Rows, record: CheckRecord, document: Mapping[str, Any], gates: tuple[Gate, ...]
 ) -> Judged:
-    own = scores[scores["check"] == record.name]
     asked: dict[str, Any] = {
         "methods": document["methods"],
         "controls": document["controls"],
@@ -171,11 +179,20 @@ def _judged(
         "multiplied": frozenset(document.get("multiplied", ())),
     }
     if not document.get("until_decided") or not has_rounds(record):
-        return Judged(record, tuple(judge(own, record, **asked)), gates)
-    ids = [image["id"] for image in document["images"]]
-    looks = plan_looks(len(ids), record.draws)
-    found = judge_until_decided(own, record, images=ids, looks=looks, **asked)
-    return Judged(record, tuple(found), gates)
+        found = judge(scores, record, **asked)
+    else:
+        ids = [image["id"] for image in document["images"]]
+        looks = plan_looks(len(ids), record.draws)
+        found = judge_until_decided(
+            scores.frame(record.name), record, images=ids, looks=looks, **asked
+        )
+    return Judged(record, tuple(with_samples(found, record, samples_of(document))), gates)
+
+
+def samples_of(document: Mapping[str, Any]) -> dict[str, int]:
+    """Return the samples of each method that draws some, as spec.json has them."""
+    told = document.get("method_settings", {})
+    return {name: one["samples"] for name, one in told.items() if one.get("samples")}
 
 
 def _reasons(judged: Iterable[Judged], failed: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -187,29 +204,41 @@ def _reasons(judged: Iterable[Judged], failed: Sequence[Mapping[str, Any]]) -> l
     return reasons
 
 
-def _seconds(records: Sequence[UnitRecord], this_time: float) -> float:
+def _seconds(records: Sequence[Noted], this_time: float) -> float:
     """Add up what the units took, whenever they ran."""
     return max(this_time, sum(float(record.notes.get("seconds") or 0) for record in records))
 
 
-def equal_maps(scores: pd.DataFrame, methods: Sequence[str]) -> list[list[str]]:
+def equal_maps(scores: Rows, methods: Sequence[str]) -> list[list[str]]:
     """Name pairs of methods whose scores are all equal: their maps are, as for a linear network."""
-    if scores.empty:
-        return []
-    by = ["check", "stage", "draw", "image", "view", "similarity"]
-    tables = {}
-    for name in methods:  # one after another, since the scores of a large run are large
-        rows = (scores["method"] == name) & (scores["stage"] != REFERENCE_STAGE)
-        part = scores.loc[rows, [*by, "value", "chance"]].sort_values(by)
-        if len(part):
-            tables[name] = part[["value", "chance"]].round(9).to_numpy().tobytes()
-    pairs = combinations([name for name in methods if name in tables], 2)
-    return [[a, b] for a, b in pairs if tables[a] == tables[b]]
+    found = {name: _scores_print(scores, name) for name in methods}
+    pairs = combinations([name for name in methods if found[name]], 2)
+    return [[a, b] for a, b in pairs if found[a] == found[b]]
 
 
-def draw_report(folder: Path, narrator: Narrator) -> None:
-    """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them."""
+def _scores_print(scores: Rows, method: str) -> str:
+    """Digest a method's scores to nine places, in a fixed order; empty where there are none."""
+    whole = hashlib.sha256()
+    count = 0
+    for check in sorted({name for name, _ in scores.buckets}):
+        part = scores.read(check, method)
+        part = part[~np.isin(part["stage"], scores.places("stage", [REFERENCE_STAGE]))]
+        count += len(part)
+        order = np.lexsort(
+            [part[name] for name in ("similarity", "view", "image", "draw", "stage")]
+        )
+        whole.update(f"{check} {len(part)} ".encode())
+        for name in ("value", "chance"):
+            whole.update((part[name][order].round(9) + 0.0).tobytes())
+    return whole.hexdigest() if count else ""
+
+
+def draw_report(folder: Path, narrator: Narrator, rows: Rows | None = None) -> None:
+    """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them.
+
+    `rows`: the run's scores, where they were read already.
+    """
     narrator.say("Drawing the figures and the report.")
-    run = read_run(folder)
+    run = read_run(folder, rows=rows)
     write_figures(run, formats=("png",))
     write_report(run)

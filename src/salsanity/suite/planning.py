@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Final, final
 
 import torch
@@ -16,7 +17,9 @@ from salsanity.store.directory import units_asked
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import cost_by_method, shared_cost
 from salsanity.units.identity import changed_since, key_of, print_of, similarity_print
-from salsanity.units.plan import chunked
+from salsanity.units.images import ImageEntry, Places
+from salsanity.units.plan import chunked, in_chunks
+from salsanity.units.spec import RunSpec
 
 GROUPS_PER_CHUNK: Final = 4
 GROUPS_PER_ROUND: Final = 1
@@ -26,23 +29,70 @@ GROUPS_PER_ROUND: Final = 1
 def planned(run: Run) -> list[UnitKey]:
     """Return every unit of the run: chunk by chunk, all checks and draws of a chunk together."""
     groups = GROUPS_PER_ROUND if run.spec.until_decided else GROUPS_PER_CHUNK
-    methods = tuple(method_key(m, run) for m in run.tools.methods)
-    bases = {s.check.name: _base(run, s.check) for s in run.settled}
+    plan = Plan.of(run)
     chunks = chunked(len(run.ids), gallery=run.spec.gallery, groups_per_chunk=groups)
-    return [
-        UnitKey(
-            settled.check.name,
-            draw,
-            run.ids[chunk.start : chunk.stop],
-            settled.check.asked_stages(draw, is_shown=chunk.start < run.spec.gallery),
-            methods,
-            measure_keys(run, settled.check),
-            _base_of(run, bases[settled.check.name], chunk),
-        )
-        for chunk in chunks
-        for settled in run.settled
-        for draw in range(settled.check.draws)
-    ]
+    parts = [(chunk.start, run.entries[chunk.start : chunk.stop]) for chunk in chunks]
+    return [unit for start, entries in parts for unit in plan.units(start, entries)]
+
+
+def streamed(run: Run) -> Iterator[list[UnitKey]]:
+    """Yield the units of one chunk after another, as the images of a large run are found."""
+    plan, start = Plan.of(run), 0
+    entries = chain(run.entries, run.more or ())
+    gallery = run.spec.gallery
+    for chunk in in_chunks(entries, gallery=gallery, groups_per_chunk=GROUPS_PER_CHUNK):
+        yield [replace(unit, at=_places(chunk)) for unit in plan.units(start, chunk)]
+        start += len(chunk)
+
+
+def expected(run: Run) -> list[UnitKey]:
+    """Return units as many and as large as a large run has at most, of images that have no ids yet: for its costs."""
+    count = run.more.most if run.more else len(run.entries)
+    unknown = [ImageEntry(f"? {i}", "", None, i, 0) for i in range(len(run.entries), count)]
+    plan, entries = Plan.of(run), [*run.entries, *unknown]
+    chunks = chunked(count, gallery=run.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK)
+    parts = [(chunk.start, entries[chunk.start : chunk.stop]) for chunk in chunks]
+    return [unit for start, part in parts for unit in plan.units(start, part)]
+
+
+def _places(entries: Sequence[ImageEntry]) -> Places:
+    return tuple((entry.index, entry.target) for entry in entries)
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """What the units of a run have in common."""
+
+    run: Run
+    methods: tuple[str, ...]
+    measures: Mapping[str, tuple[str, ...]]
+    bases: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run: Run) -> Plan:
+        """Name methods, measures and all else that scores depend on, by check."""
+        methods = tuple(method_key(m, run) for m in run.tools.methods)
+        measures = {s.check.name: measure_keys(run, s.check) for s in run.settled}
+        bases = {s.check.name: _base(run, s.check) for s in run.settled}
+        return cls(run, methods, measures, bases)
+
+    def units(self, start: int, entries: Sequence[ImageEntry]) -> list[UnitKey]:
+        """Return the units of a chunk of images, all checks and draws; `start`: how many images come before."""
+        spec = self.run.spec
+        return [
+            UnitKey(
+                settled.check.name,
+                draw,
+                tuple(entry.id for entry in entries),
+                settled.check.asked_stages(draw, is_shown=start < spec.gallery),
+                self.methods,
+                self.measures[settled.check.name],
+                _base_of(spec, self.bases[settled.check.name], entries),
+            )
+            for settled in self.run.settled
+            for draw in range(settled.check.draws)
+        ]
 
 
 def method_key(method: Method, run: Run) -> str:
@@ -97,11 +147,11 @@ def _base(run: Run, check: Check) -> str:
     )
 
 
-def _base_of(run: Run, base: str, chunk: range) -> str:
+def _base_of(spec: RunSpec, base: str, entries: Sequence[ImageEntry]) -> str:
     """Return the base of one unit: where labels are explained, they are part of it."""
-    if run.spec.target != "label":
+    if spec.target != "label":
         return base
-    return digest([base, [entry.target for entry in run.entries[chunk.start : chunk.stop]]])
+    return digest([base, [entry.target for entry in entries]])
 
 
 def shared(run: Run, methods: Sequence[Method]) -> int:
@@ -153,9 +203,9 @@ class Costs:
         self.seconds: dict[UnitKey, float] = {}
         self.for_figures = 0.0
         """Of `total`, what stages cost that only the figures show."""
-        explained: set[object] = set()
+        self.explained: set[object] = set()
         for unit in units:
-            self._count(unit, explained)
+            self._count(unit, self.explained)
 
     @property
     def total(self) -> float:
@@ -163,7 +213,9 @@ class Costs:
         return sum(map(self.worth, self.passes))
 
     def worth(self, unit: UnitKey) -> float:
-        """Passes of a unit, as in `total`."""
+        """Passes of a unit, as in `total`; of one that was not expected, too."""
+        if unit not in self.passes:
+            self._count(unit, self.explained)
         return self.passes[unit] + self.seconds[unit] / self.run.speed.seconds
 
     def _count(self, unit: UnitKey, explained: set[object]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, final
 
@@ -15,12 +15,15 @@ from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
 from salsanity.methods import Method
 from salsanity.models.network import Network
+from salsanity.models.routes import check_routes
 from salsanity.models.steadiness import steadiness
 from salsanity.narrator import Notes
 from salsanity.similarity import Similarity
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
+from salsanity.store.remembered import Remembered
 from salsanity.suite.asking import CPU_EFFORT
+from salsanity.suite.streaming import FIRST, STREAM_FROM, MoreImages, is_streamed, remembered_key
 from salsanity.suite.subject import Subject
 from salsanity.units.admit import (
     Admitted,
@@ -31,7 +34,7 @@ from salsanity.units.admit import (
     shared_cost,
 )
 from salsanity.units.identity import Prints
-from salsanity.units.images import ChunkReader, ImageEntry, ImageIndex, index_images
+from salsanity.units.images import ChunkReader, Finder, ImageEntry, ImageIndex, begun
 from salsanity.units.job import Job, Opened, at_speed, ground_of, instruments
 from salsanity.units.spec import RunSpec
 from salsanity.units.speed import Ahead, Speed, measured_speed, precision_error
@@ -40,6 +43,9 @@ from salsanity.units.trial import Tried, tried
 from salsanity.units.work import Worker
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
+ROUTED: Final = 8
+"""So many images at a time are asked whether they go through layers that the first one did not."""
+
 BASELINE_POOL: Final = 64
 """Images from which baselines of integrated gradients are drawn; fixed when a run begins."""
 
@@ -101,6 +107,8 @@ class Run:
     baseline_pool: int
     tries: tuple[Tried, ...] = ()
     """How explainers that are not ours did when they were tried."""
+    more: MoreImages | None = None
+    """Images that are found while the run goes; `entries` are then the first."""
 
     @property
     def network(self) -> Network:
@@ -149,19 +157,20 @@ class Run:
             shown,
             largest_batch=self.network.largest_batch,
             threads=torch.get_num_threads(),
+            batched=self.tools.batched,
             here=Opened(self.network, worker, self.spec.unit_timeout),
         )
 
 
 def prepare_run(asked: Asked) -> Run:
     """Read the images once, aim, try every method, settle the checks, and measure the speed."""
-    index = _indexed(asked)
+    index, finder = _indexed(asked)
     asked, steady = _steady(asked, index)
     entries, accuracy = _aimed(asked, index)
     bench = _bench(asked, entries)
     allowed = _admitted(asked, bench)
     checks, left_out = _settled(asked, bench.ground)
-    tries = _tried(bench, allowed, checks)
+    tries = _tried(bench, allowed, checks, asked.recorded("batched", {}))
     speed = _speed(asked, bench.some, bench.targets, _ahead(bench, allowed, checks))
     images = [entry.to_json() for entry in entries]
     remarks = (
@@ -190,6 +199,7 @@ def prepare_run(asked: Asked) -> Run:
         max(images, asked.recorded("recorded_images", []), key=len),
         bench.pool,
         tries,
+        _more(asked, finder),
     )
 
 
@@ -208,6 +218,8 @@ class Bench:
     ids: tuple[str, ...]
     some: Tensor
     targets: Tensor
+    count: int
+    """How many images the run has at most."""
 
     @property
     def few(self) -> tuple[Tensor, Tensor, tuple[str, ...]]:
@@ -230,7 +242,8 @@ def _bench(asked: Asked, entries: Sequence[ImageEntry]) -> Bench:
     tools = instruments(asked.network, asked.methods, asked.similarities, asked.spec, pool)
     make = asked.subject.make_model
     ground = ground_of(asked.network, asked.spec, pool, make, asked.similarities)
-    return Bench(tools, ground, reader, size, ids, some, targets)
+    count = min(len(asked.source), asked.spec.max_images)
+    return Bench(tools, ground, reader, size, ids, some, targets, max(count, len(ids)))
 
 
 def _admitted(asked: Asked, bench: Bench) -> Admitted:
@@ -243,12 +256,17 @@ def _admitted(asked: Asked, bench: Bench) -> Admitted:
     return allowed
 
 
-def _tried(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> tuple[Tried, ...]:
-    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come."""
+def _tried(
+    bench: Bench, allowed: Admitted, checks: Sequence[Settled], recorded: Mapping[str, bool]
+) -> tuple[Tried, ...]:
+    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come.
+
+    `recorded`: which of them the run in the folder gave batches.
+    """
     tools = replace(bench.tools, methods=allowed.methods)
     foreign = [m for m in allowed.methods if is_foreign(m, tools, *bench.one)]
     worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
-    found = tuple(tried(worker, method, bench.ids) for method in foreign)
+    found = tuple(tried(worker, m, bench.ids, batched=recorded.get(m.name)) for m in foreign)
     for one in found:
         if one.why_not is not None:
             raise MethodError(one.why_not)
@@ -271,7 +289,8 @@ def _at_speed(
     tools: Instruments, speed: Speed, allowed: Admitted, tries: Sequence[Tried]
 ) -> Instruments:
     worth = {one.name: one.seconds / speed.seconds for one in tries}
-    return replace(at_speed(tools, speed, allowed.methods), worth=worth)
+    batched = frozenset(one.name for one in tries if one.batched)
+    return replace(at_speed(tools, speed, allowed.methods), worth=worth, batched=batched)
 
 
 def _steady(asked: Asked, index: ImageIndex) -> tuple[Asked, tuple[str, ...]]:
@@ -314,7 +333,7 @@ def _settled(asked: Asked, ground: Ground) -> tuple[tuple[Settled, ...], tuple[s
 
 def _ahead(bench: Bench, allowed: Admitted, checks: Sequence[Settled]) -> Ahead:
     """Say what the run will do, of which measuring the speed takes a small part."""
-    each = len(bench.ids) * shared_cost(bench.tools, allowed.methods, *bench.one)
+    each = bench.count * shared_cost(bench.tools, allowed.methods, *bench.one)
     states = sum(len(_changed(c.check, d)) for c in checks for d in range(c.check.draws))
     return Ahead((1 + states) * each, each)
 
@@ -363,17 +382,36 @@ def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
     )
 
 
-def _indexed(asked: Asked) -> ImageIndex:
-    recorded = asked.recorded("recorded_images", [])
-    index = index_images(
-        asked.source,
-        seed=asked.spec.seed,
-        limit=asked.spec.max_images,
-        recorded=recorded[: asked.spec.max_images],
-        names=getattr(asked.source, "names", None),
-    )
+def _indexed(asked: Asked) -> tuple[ImageIndex, Finder]:
+    """Find the run's images; of a large run those that it begins with."""
+    limit = FIRST if is_streamed(asked.source, asked.spec) else asked.spec.max_images
+    recorded = asked.recorded("recorded_images", [])[: asked.spec.max_images]
+    finder = Finder(asked.source, seed=asked.spec.seed, names=getattr(asked.source, "names", None))
+    index = begun(finder, limit=limit, recorded=recorded[: max(limit, STREAM_FROM)])
     check_repeatable(asked.source, index.entries[0].index)
-    return index
+    return index, finder
+
+
+def _more(asked: Asked, finder: Finder) -> MoreImages | None:
+    """Return the images that a large run finds while it goes."""
+    if not is_streamed(asked.source, asked.spec):
+        return None
+    network = asked.network
+
+    def aim(_: Sequence[ImageEntry], x: Tensor) -> list[int]:
+        guesses: list[int] = (
+            logits_of(network, x.to(network.device), batch_size=8).argmax(1).tolist()
+        )
+        return guesses
+
+    key = remembered_key(asked.source, network.fingerprint, asked.spec)
+    return MoreImages(
+        finder,
+        asked.spec.max_images,
+        remembered=Remembered(asked.store.folder, key),
+        aim=aim,
+        target=lambda entry, guess: _target(asked, entry, guess),
+    )
 
 
 def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dict[str, Any] | None]:
@@ -386,6 +424,7 @@ def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dic
     for start in range(0, len(index.entries), 32):
         part = index.entries[start : start + 32]
         x = torch.stack([asked.source[e.index].x for e in part]).to(network.device)
+        check_routes(network, torch.split(x, network.largest_batch or ROUTED))
         predicted = logits_of(network, x, batch_size=8).argmax(1).tolist()
         for entry, guess in zip(part, predicted, strict=True):
             known += entry.label is not None

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, Unpack, final
 
 import pandas as pd
 
 from salsanity.errors import FailuresFound, MethodError
 from salsanity.records import CONTROLS, CheckRecord, Outcome
 from salsanity.store.directory import DirectoryStore, all_scores
+from salsanity.store.gallery import marks_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from salsanity.report import Run
+    from salsanity.report.figures import FigureOptions
 
 
 class ExitCode(IntEnum):
@@ -43,10 +46,13 @@ class Result:
     folder: Path
     documents: Mapping[str, Any] = field(init=False, repr=False, compare=False)
     """What the JSON files of the folder said, by name, in today's format."""
+    marks: Mapping[str, Mapping[str, int]] = field(init=False, repr=False, compare=False)
+    """Checksums of the pictures: where a later run has replaced them, they are refused rather than shown as this one's."""
 
     def __post_init__(self) -> None:
         """Read the small files; raise `StoreError` where one is damaged."""
         object.__setattr__(self, "documents", self._store.read_documents())
+        object.__setattr__(self, "marks", marks_of(self.folder / "gallery"))
 
     @property
     def _store(self) -> DirectoryStore:
@@ -69,8 +75,12 @@ class Result:
 
     @cached_property
     def verdicts(self) -> pd.DataFrame:
-        """One row per check and cell (method, view, similarity), and one per check and method with view None: its headline."""
-        return pd.DataFrame(self.documents.get("verdicts.json") or [])
+        """One row per check and cell (method, view, similarity), and one per check and method with view None: its headline.
+
+        `retained` is what was kept at the check's first line, in every check, with its 90 % interval `retained_low` and
+        `retained_high`; of checks with several lines, `retained_<line>` likewise.
+        """
+        return pd.DataFrame(map(_in_columns, self.documents.get("verdicts.json") or []))
 
     @cached_property
     def scores(self) -> pd.DataFrame:
@@ -137,7 +147,7 @@ class Result:
         """The run as reports and figures take it."""
         from salsanity.report import read_run
 
-        return read_run(self.folder, documents=self.documents)
+        return read_run(self.folder, documents=self.documents, marks=self.marks)
 
     def card(self, *others: Result) -> pd.DataFrame:
         """Return methods by checks, worst first, of this run and of others beside it; a notebook shows it as a card.
@@ -154,11 +164,39 @@ class Result:
         )  # of this table alone: what is cut out of it looks as pandas has it
         return table
 
-    def figure(self, kind: str | None = None, **options: Any) -> Figure:
-        """Return one of the figures of `salsanity.report.figure`; without a kind, the grid of maps by state."""
+    def curves(self, check: str | None = None) -> pd.DataFrame:
+        """Return similarity by stage with its interval, chance and ceiling, of all checks or of one: what figures draw."""
+        from salsanity.report import curve_table
+
+        table = curve_table(self.run)
+        return table if check is None else table[table["check"] == check].reset_index(drop=True)
+
+    def to_markdown(self) -> str:
+        """Return a block for a model card or a README."""
+        from salsanity.report import to_markdown
+
+        return to_markdown(self.run)
+
+    def to_latex(self) -> str:
+        """Return tables in the style of booktabs."""
+        from salsanity.report import to_latex
+
+        return to_latex(self.run)
+
+    def to_csv(self) -> str:
+        """Return every number of the page as CSV."""
+        from salsanity.report import to_csv
+
+        return to_csv(self.run)
+
+    def figure(self, kind: str | None = None, **options: Unpack[FigureOptions]) -> Figure:
+        """Return one of the figures of `salsanity.report.figure`; without a kind, the grid of maps by state.
+
+        Among the options: `methods`, `controls`, `names`, `cmap`, `colors`, `title`, `width`, `ax` and `path`.
+        """
         from salsanity.report import figure
 
-        return figure(self.run, kind=kind, **options)
+        return figure(self.run, kind, **options)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write the report as one HTML file, by default into the run folder, and return its path."""
@@ -182,6 +220,18 @@ class Result:
         """The headlines that count."""
         table = self.headlines
         return table[table["check"].isin(self._judged)]
+
+
+def _in_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the two ends of each interval under names of their own."""
+    found: dict[str, Any] = {}
+    for key, value in row.items():
+        if key.startswith("retained") and key.endswith("_ci"):
+            low, high = (math.nan if end is None else float(end) for end in value)
+            found |= {f"{key.removesuffix('ci')}low": low, f"{key.removesuffix('ci')}high": high}
+        else:
+            found[key] = value
+    return found
 
 
 def _worst(outcomes: Iterable[str]) -> Outcome:

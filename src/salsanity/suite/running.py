@@ -15,6 +15,7 @@ from salsanity.checks.frame import BringsNetwork, Workshop
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource, for_classes
 from salsanity.errors import UsageError
+from salsanity.executors.named import at_work
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
@@ -44,6 +45,7 @@ from salsanity.suite.planning import changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
+from salsanity.suite.streamed import Streamed
 from salsanity.suite.subject import Subject, device_of
 from salsanity.units.containing import check_unchanged, contained, limit_note, time_limit
 from salsanity.units.identity import Prints
@@ -67,7 +69,7 @@ class Request:
     source: ImageSource
     spec: RunSpec = RunSpec()
     methods: Sequence[Any] | None = None
-    similarities: Sequence[Any] = registry.DEFAULT_SIMILARITIES
+    similarities: str | Sequence[Any] = registry.DEFAULT_SIMILARITIES
     out: Path | None = None
     targets: Sequence[int] | None = None
     train: ImageSource | None = None
@@ -84,11 +86,19 @@ def run_checks(
 
     Raises a `UsageError` for bad input before anything long is computed.
     """
-    narrator = narrator or Silent()
+    runs_on = executor_named(executor)
+    with at_work(runs_on):
+        return _run_on(runs_on, request, narrator or Silent())
+
+
+def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Result:
     request = replace(request, spec=_spec_for(request))
-    device, runs_on = device_of(request.spec.device), executor_named(executor)
+    device = device_of(request.spec.device)
     methods = methods_of(request.methods, request.spec, device)
-    similarities = tuple(registry.similarity(s) for s in request.similarities)
+    named = request.similarities
+    similarities = tuple(
+        registry.similarity(s) for s in ([named] if isinstance(named, str) else named)
+    )
     prints = Prints.of(methods, similarities, rerun=request.spec.rerun)  # before any is called
     settings = {check.name: settings_of(check) for check in request.checks}
     is_brought = any(isinstance(check, BringsNetwork) for check in request.checks)
@@ -237,7 +247,8 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     document = document_of(run, wanted)
     store.write_json("spec.json", document)
     store.write_json("coverage.json", [row for s in run.settled for row in s.coverage])
-    tell_cost(run, narrator, missing=missing, wanted=len(wanted))
+    if run.more is None:
+        tell_cost(run, narrator, missing=missing, wanted=len(wanted))
     began = time.perf_counter()
     gates = {s.check.name: s.gates for s in run.settled}
     facts = Facts(gates, run.accuracy, (), 0.0, run.unwatched)
@@ -246,7 +257,13 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
         lacking = missing_units(units, intact_units(store, gallery))
         return execute(run, lacking, gallery=gallery, executor=executor, narrator=narrator)
 
-    if run.spec.until_decided:
+    if run.more is not None:
+        found = Streamed(run, run.more, gallery, narrator)
+        failed = found.execute(executor)
+        document = found.document
+        store.write_json("spec.json", document)
+        facts = replace(facts, accuracy=found.accuracy)
+    elif run.spec.until_decided:
         rounds = Rounds(tuple(wanted), run.ids, document, facts)
         failed = rounds.run(store, compute, narrator)
     else:

@@ -1,9 +1,10 @@
-"""What a person sees on the terminal while a run goes on: sentences and one bar, on stderr."""
+"""What a person sees on a terminal or in a notebook while a run goes on: sentences and one bar."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
-from typing import final
+from typing import Any, final
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+from salsanity.narrator import LOG
 
 
 def terminal() -> Console:
@@ -44,12 +47,14 @@ class TerminalNarrator:
     _what: str = field(default="", init=False)
 
     def say(self, text: str) -> None:
-        """Print one sentence."""
+        """Print one sentence, and log it."""
+        LOG.info(text)
         self.console.print(shown(text), markup=False)
 
     def warn(self, text: str) -> None:
-        """Print one sentence."""
-        self.say(text)
+        """Print one sentence, and log it."""
+        LOG.warning(text)
+        self.console.print(shown(text), markup=False)
 
     def begin(self, what: str, total: float) -> None:
         """Start a bar of `total` units of work."""
@@ -88,3 +93,53 @@ class TerminalNarrator:
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
+
+
+@final
+@dataclass
+class NotebookNarrator:
+    """Tells a run in a notebook: sentences, and one bar by tqdm, with widgets where the notebook has them."""
+
+    console: Console
+    file: Any = None
+    """Where a bar without widgets goes; None: stderr."""
+    _bar: Any = field(default=None, init=False)
+
+    def say(self, text: str) -> None:
+        """Print one sentence, and log it."""
+        LOG.info(text)
+        self.console.print(shown(text), markup=False)
+
+    def warn(self, text: str) -> None:
+        """Print one sentence, and log it."""
+        LOG.warning(text)
+        self.console.print(shown(text), markup=False)
+
+    def begin(self, what: str, total: float) -> None:
+        """Start a bar of `total` units of work."""
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # that there are no widgets: then the bar is a line of text
+            from tqdm.auto import tqdm
+
+        layout = "{l_bar}{bar}| {elapsed}<{remaining}{postfix}"
+        self._bar = tqdm(
+            total=total, desc=what, bar_format=layout, file=self.file, dynamic_ncols=True
+        )
+
+    def advance(self, amount: float) -> None:
+        """Move the bar on."""
+        if self._bar is not None:
+            self._bar.update(amount)
+
+    def note(self, text: str) -> None:
+        """Show a few words beside the bar."""
+        if self._bar is not None:
+            self._bar.set_postfix_str(text)
+
+    def end(self) -> None:
+        """Leave the bar where it ended."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -15,8 +15,8 @@ from salsanity.models.weights import load_weights
 from salsanity.narrator import Narrator, duration
 from salsanity.training.checkpoint import are_whole, save_weights
 from salsanity.training.evaluate import LabelledImages
-from salsanity.training.loop import Progress, seeded, train
-from salsanity.training.settings import TrainingSettings
+from salsanity.training.loop import Progress, Trained, seeded, train
+from salsanity.training.own import OwnTraining, Teaching
 
 
 @final
@@ -35,7 +35,7 @@ class School:
     """How networks are trained and where they are kept: builder, settings, device, folder, and who is told."""
 
     make_model: Callable[[], nn.Module]
-    settings: TrainingSettings
+    settings: Teaching
     device: torch.device
     folder: Path
     narrator: Narrator
@@ -60,26 +60,32 @@ class School:
     ) -> Kept:
         self.narrator.begin(f"Training {name}", self.settings.epochs)
         try:
-            result = train(
-                self.make_model,
-                data,
-                settings=self.settings,
-                seed=seed,
-                device=self.device,
-                checkpoint=path.with_suffix(".checkpoint"),
-                report=_Teller(self.narrator).tell,
-            )
+            result = self._taught(path.with_suffix(".checkpoint"), data, seed)
         finally:
             self.narrator.end()
-        epochs, reached = len(result.epochs), result.train_accuracy
+        epochs, reached = len(result.epochs) or 1, result.train_accuracy
         facts = {"identity": identity, "train_accuracy": str(reached), "epochs": str(epochs)}
         save_weights(path, result.model, metadata=facts)
         path.with_suffix(".checkpoint").unlink(missing_ok=True)
-        told = f"{epochs} epochs in {duration(result.seconds)}, train accuracy {reached:.3f}"
+        how = f"{epochs} epochs" if result.epochs else "trained by your function"
+        told = f"{how} in {duration(result.seconds)}, train accuracy {reached:.3f}"
         return Kept(result.model, reached, told)
 
+    def _taught(self, checkpoint: Path, data: LabelledImages, seed: int) -> Trained:
+        if isinstance(self.settings, OwnTraining):
+            return self.settings.train(self.make_model, data, seed=seed, device=self.device)
+        return train(
+            self.make_model,
+            data,
+            settings=self.settings,
+            seed=seed,
+            device=self.device,
+            checkpoint=checkpoint,
+            report=_Teller(self.narrator).tell,
+        )
 
-def read_facts(path: Path, identity: str, settings: TrainingSettings) -> dict[str, str] | None:
+
+def read_facts(path: Path, identity: str, settings: Teaching) -> dict[str, str] | None:
     """Return what a file says of the network that this training would give, or None where it holds no such network."""
     try:
         with safe_open(path, framework="pt") as file:
@@ -95,7 +101,7 @@ def read_facts(path: Path, identity: str, settings: TrainingSettings) -> dict[st
     return facts if is_this and are_whole(tensors, facts) else None
 
 
-def would_end_at(settings: TrainingSettings, epochs: int, train_accuracy: float) -> bool:
+def would_end_at(settings: Teaching, epochs: int, train_accuracy: float) -> bool:
     """Say whether a training that ended after so many epochs ends there with these settings too."""
     wanted, limit = settings.stop_at, settings.epochs
     is_good = settings.wanted is None or train_accuracy > settings.wanted

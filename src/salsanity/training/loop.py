@@ -105,7 +105,7 @@ def train(
     identity = _identity(run)
     epochs = _continued(run, checkpoint, identity)
     run.clock.begin(len(epochs))
-    while not _finished(epochs, settings):
+    while not _finished(epochs, run):
         epochs = (*epochs, _epoch(run, len(epochs)))
         if checkpoint is not None:
             save_checkpoint(
@@ -184,12 +184,17 @@ def _start(
 
 
 def _optimiser(model: nn.Module, settings: TrainingSettings, device: torch.device) -> Adam:
-    parameters = list(model.parameters())
+    parameters = dict(model.named_parameters())
     if not parameters:
         raise ModelError("expected a network with parameters to train, got none")
+    spared = tuple(f"{name}." for name in settings.l2_spares)
+    decays = {name: p.ndim > 1 and not name.startswith(spared) for name, p in parameters.items()}
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.l2},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for name, p in parameters.items() if decays[name]],
+            "weight_decay": settings.l2,
+        },
+        {"params": [p for name, p in parameters.items() if not decays[name]], "weight_decay": 0.0},
     ]
     fused = device.type in ("cpu", "cuda")
     return Adam([g for g in groups if g["params"]], lr=settings.learning_rate, fused=fused)
@@ -205,8 +210,12 @@ def _epoch(run: _Run, number: int) -> Epoch:
         )
     last = number + 1 >= run.settings.epochs
     stop_at = run.settings.stop_at
-    near = stop_at is not None and running > stop_at - NEAR
+    near = stop_at is not None and running > stop_at - NEAR and _has_seen_enough(run, number + 1)
     return Epoch(loss, running, accuracy(run.model, run.data) if last or near else None)
+
+
+def _has_seen_enough(run: _Run, epochs: int) -> bool:
+    return epochs * run.clock.steps >= run.settings.least_steps
 
 
 def _steps(run: _Run, number: int) -> tuple[float, float]:
@@ -253,11 +262,12 @@ def _precision(run: _Run) -> AbstractContextManager[object]:
     return nullcontext()
 
 
-def _finished(epochs: tuple[Epoch, ...], settings: TrainingSettings) -> bool:
-    if len(epochs) >= settings.epochs:
+def _finished(epochs: tuple[Epoch, ...], run: _Run) -> bool:
+    if len(epochs) >= run.settings.epochs:
         return True
-    reached = epochs[-1].accuracy if epochs else None
-    return settings.stop_at is not None and reached is not None and reached > settings.stop_at
+    reached, stop_at = epochs[-1].accuracy if epochs else None, run.settings.stop_at
+    enough = _has_seen_enough(run, len(epochs))
+    return enough and stop_at is not None and reached is not None and reached > stop_at
 
 
 def _continued(run: _Run, path: Path | None, identity: str) -> tuple[Epoch, ...]:

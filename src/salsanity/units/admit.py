@@ -18,6 +18,7 @@ from salsanity.models.network import Network
 from salsanity.models.swap import swapped
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.derivative import differentiate
+from salsanity.passes.foreign import out_of_memory
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.schedule import State, evaluations
 from salsanity.similarity import Similarity
@@ -91,7 +92,19 @@ def _try(
         (found,) = explain(tools.network, inputs, wanted, setting=setting)
         return found.maps[method.name]
 
-    found = with_backoff(once, tools.network.largest_batch or max(1, len(x)))
+    try:
+        found = with_backoff(once, tools.network.largest_batch or max(1, len(x)))
+    except SalsanityError:
+        raise
+    except (
+        RuntimeError
+    ) as error:  # what torch says of operations that a network and a method do not have in common
+        if out_of_memory(error):
+            raise
+        said = " ".join(str(error).split())[:200]
+        raise MethodError(
+            f"{method.name} does not run on this network ({type(error).__name__}: {said}); leave it out"
+        ) from error
     if found.maps is None:  # a method of the user's that raises
         raise MethodError(f"{found.reasons[0]}; mend it, or leave it out")
     if isinstance(method, GuidedBackprop | GuidedGradCAM):

@@ -1,4 +1,7 @@
-"""The user's Python files behind pickled objects: which they are, and importing them again in another process."""
+"""The user's Python files behind pickled objects: which they are, and importing them again in another process.
+
+Where that process stands on a machine without these files, their contents go with the objects (`carried`).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,21 @@ import hashlib
 import importlib
 import pickletools
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Final, final
 
 from salsanity.errors import UsageError
-from salsanity.symbols import USER, at_home, load_file, module_name, recorded_files
+from salsanity.symbols import (
+    USER,
+    at_home,
+    imported_below,
+    load_file,
+    module_name,
+    recorded_files,
+)
 
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
@@ -21,11 +31,15 @@ _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 @final
 @dataclass(frozen=True)
 class LoadedFile:
-    """A file that is imported as `module`; `contents`: paths of what was read for it, with their SHA-256."""
+    """A file that is imported as `module`; `contents`: paths of what was read for it, with their SHA-256.
+
+    `copy`: where a copy of it lies on a machine that lacks it; empty: it lies at its own path.
+    """
 
     module: str
     path: str
     contents: tuple[tuple[str, str], ...]
+    copy: str = ""
 
 
 Files = tuple[LoadedFile, ...]
@@ -59,6 +73,41 @@ def load_files(files: Files) -> None:
             sys.modules.setdefault(file.module, _imported(file))
 
 
+def carried(files: Files) -> dict[str, bytes]:
+    """Return the contents by path of `files` and of all that was imported from their folders.
+
+    Raises `UsageError` where a file has other content than when it was imported.
+    """
+    found: dict[str, bytes] = {}
+    for file in files:
+        _check_contents(file)
+        below = imported_below(_home(file.module, Path(file.path)))
+        for path in (*(Path(path) for path, _ in file.contents), *below):
+            if path.suffix == ".py" and path.is_file():
+                found[str(path)] = path.read_bytes()
+    return found
+
+
+def load_carried(files: Files, contents: Mapping[str, bytes], folder: Path) -> None:
+    """Import `files` where they lie on this machine unchanged, else from copies of `contents` made in `folder`."""
+    if all(_is_here(file) for file in files):
+        load_files(files)
+        return
+    for path, content in contents.items():
+        copy = _copy_of(path, folder)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(content)
+    load_files(tuple(replace(file, copy=str(_copy_of(file.path, folder))) for file in files))
+
+
+def _copy_of(path: str, folder: Path) -> Path:
+    return folder.resolve() / Path(path).relative_to(Path(path).anchor)
+
+
+def _is_here(file: LoadedFile) -> bool:
+    return all(_digest(Path(path)) == digest for path, digest in file.contents)
+
+
 def _texts(part: bytes) -> Iterator[str]:
     """Yield the short texts in a pickle; names of modules are among them."""
     for code, value, _ in pickletools.genops(part):
@@ -81,7 +130,7 @@ def _listed(name: str, module: ModuleType) -> LoadedFile:
 
 
 def _check_contents(file: LoadedFile) -> None:
-    for path, digest in file.contents:
+    for path, digest in () if file.copy else file.contents:
         if _digest(Path(path)) != digest:
             raise UsageError(
                 f"expected {path} as it was when the run began, but here it is gone or has other content; bring it back, or "
@@ -91,20 +140,30 @@ def _check_contents(file: LoadedFile) -> None:
 
 def _imported(file: LoadedFile) -> ModuleType:
     """Import a named file; or a neighbour of one, or another module of the user's, by its own name from its folder."""
-    path = Path(file.path)
-    if file.module == module_name(path):
-        return load_file(path)
-    parts = file.module.split(".")
-    if parts[0].startswith(USER):  # a neighbour that made way for another of its name
-        parts[0] = parts[0].removeprefix(USER).rpartition("_")[0]
-    depth = len(parts) + (path.stem == "__init__")
-    with at_home(path.parents[depth - 1]):
+    path = Path(file.copy or file.path)
+    if file.module == module_name(Path(file.path)):
+        return load_file(path, name=file.module)
+    with at_home(_home(file.module, path)):
         try:
-            return importlib.import_module(".".join(parts))
+            return importlib.import_module(_own_name(file.module))
         except Exception as error:
             raise UsageError(
                 f"importing {path} failed: {type(error).__name__}: {error}; run it with Python by itself first"
             ) from error
+
+
+def _own_name(module: str) -> str:
+    """Return the name by which a module is imported from its folder, also of one that made way for another of its name."""
+    first, dot, rest = module.partition(".")
+    if first.startswith(USER):
+        first = first.removeprefix(USER).rpartition("_")[0]
+    return f"{first}{dot}{rest}"
+
+
+def _home(module: str, path: Path) -> Path:
+    """Return the folder from which a module is imported that lies at `path`."""
+    depth = module.count(".") + 1 + (path.stem == "__init__")
+    return path.parents[depth - 1]
 
 
 def _digest(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,16 @@ class ImageEntry:
     def to_json(self) -> dict[str, Any]:
         """Return what spec.json keeps."""
         return {"id": self.id, "name": self.name, "label": self.label, "target": self.target}
+
+
+Places = tuple[tuple[int, int], ...]
+"""The place of each image in the source, and the class explained."""
+
+Found = tuple[ImageEntry, Tensor | None]
+"""An image of a run, and its pixels where they were read."""
+
+Known = Callable[[int], ImageEntry | None]
+"""What is remembered of the image at a place; None where it must be read."""
 
 
 @dataclass
@@ -50,35 +60,76 @@ def index_images(
     `names` are the items' names where the source knows them without loading. Raises `DataError` where none is readable, or where
     a recorded image is gone or has other pixels.
     """
-    names = names if names is not None else [str(i) for i in range(len(source))]
-    found = ImageIndex()
-    seen: set[str] = set()
-    places = {name: i for i, name in enumerate(names)}
-    for old in recorded:
-        found.entries.append(_again(source, old, places))
-        seen.add(old["id"])
-    shape: tuple[int, ...] | None = None
-    for index in seeded_order(names, seed):
-        if len(found.entries) >= limit:
-            break
-        example = _readable(source, index, found)
+    return begun(Finder(source, seed=seed, names=names), limit=limit, recorded=recorded)
+
+
+def begun(finder: Finder, *, limit: int, recorded: Sequence[Mapping[str, Any]] = ()) -> ImageIndex:
+    """Find the first images up to `limit`, after those that are recorded; raises as `index_images` does."""
+    finder.take(recorded)
+    for _ in finder.entries(limit):
+        pass
+    if not finder.found.entries:
+        raise DataError(_no_images(finder.source, finder.found.problems))
+    return finder.found
+
+
+@final
+class Finder:
+    """Finds the images of a run one after another, in the order of their names and the seed."""
+
+    def __init__(
+        self, source: ImageSource, *, seed: int, names: Sequence[str] | None = None
+    ) -> None:
+        self.source = source
+        self.names = names if names is not None else [str(i) for i in range(len(source))]
+        self.places = {name: i for i, name in enumerate(self.names)}
+        self.order = iter(seeded_order(self.names, seed))
+        self.found = ImageIndex()
+        self.seen: set[str] = set()
+        self.taken: set[int] = set()
+        self.shape: tuple[int, ...] | None = None
+
+    def take(self, recorded: Sequence[Mapping[str, Any]]) -> None:
+        """Begin with images that a run has recorded."""
+        for old in recorded:
+            self._keep(_again(self.source, old, self.places))
+
+    def entries(self, limit: int, known: Known | None = None) -> Iterator[Found]:
+        """Yield further images until there are `limit`; of what is `known` of one, its pixels are not read."""
+        while len(self.found.entries) < limit:
+            index = next(self.order, None)
+            if index is None:
+                return
+            told = None if known is None else known(index)
+            entry, x = (told, None) if told is not None else self._read(index)
+            if entry is None or self._is_again(entry):
+                continue
+            self._keep(entry)
+            yield entry, x
+
+    def _read(self, index: int) -> tuple[ImageEntry | None, Tensor | None]:
+        example = _readable(self.source, index, self.found)
         if example is None:
-            continue
-        shape = shape or tuple(example.x.shape)
-        if tuple(example.x.shape) != shape:
-            found.problems.append(
-                f"{example.name}: expected shape {shape} like the others, got {tuple(example.x.shape)}; give --size"
+            return None, None
+        self.shape = self.shape or tuple(example.x.shape)
+        if tuple(example.x.shape) != self.shape:
+            self.found.problems.append(
+                f"{example.name}: expected shape {self.shape} like the others, got {tuple(example.x.shape)}; give --size"
             )
-            continue
-        image = image_id(example.x)
-        if image in seen:
-            found.duplicates += all(entry.index != index for entry in found.entries)
-            continue
-        seen.add(image)
-        found.entries.append(ImageEntry(image, example.name, example.label, index))
-    if not found.entries:
-        raise DataError(_no_images(source, found.problems))
-    return found
+            return None, None
+        return ImageEntry(image_id(example.x), example.name, example.label, index), example.x
+
+    def _is_again(self, entry: ImageEntry) -> bool:
+        """Whether its pixels are those of another, which is counted, or it was recorded itself."""
+        if entry.id not in self.seen:
+            return False
+        self.found.duplicates += entry.index not in self.taken
+        return True
+
+    def _keep(self, entry: ImageEntry) -> None:
+        self.found.entries.append(entry)
+        self.seen.add(entry.id)
+        self.taken.add(entry.index)
 
 
 def _readable(source: ImageSource, index: int, found: ImageIndex) -> Example | None:
@@ -117,10 +168,27 @@ class ChunkReader:
     entries: Mapping[str, ImageEntry]
     device: torch.device
 
-    def read(self, ids: Sequence[str]) -> Tensor:
-        """Return the preprocessed images (B, ...) on the device."""
-        found = [self.source[self.entries[image].index].x for image in ids]
+    def read(self, ids: Sequence[str], at: Places = ()) -> Tensor:
+        """Return the preprocessed images (B, ...) on the device; `at`: their places, where they are not among `entries`.
+
+        Raises `DataError` where one has other pixels than its id says.
+        """
+        indices = [index for index, _ in at or self.places(ids)]
+        found = [self._checked(image, i) for image, i in zip(ids, indices, strict=True)]
         return torch.stack(found).to(self.device)
+
+    def places(self, ids: Sequence[str]) -> Places:
+        """Return the place of each image in the source, and the class explained."""
+        return tuple((self.entries[image].index, self.entries[image].target) for image in ids)
+
+    def _checked(self, image: str, index: int) -> Tensor:
+        example = self.source[index]
+        if image_id(example.x) != image:
+            raise DataError(
+                f"expected image {example.name!r} as it was when the run first read it, but its pixels changed; bring it "
+                "back, or start a new run with another --out"
+            )
+        return example.x
 
     def display(self, image: str) -> Tensor:
         """Return one image as a person sees it, (C, H, W) in [0, 1]."""

@@ -45,7 +45,8 @@ class Job:
     `model`: the classifier, by value; `fingerprint`: of its values. `checks`: settled ones by name. `entries`: the run's
     images, in order. `pool`: how many of the first images baselines and checks draw from. `shown`: ids of images whose maps
     are kept for the figures. `threads`: how many torch uses where the run began (0: not said): with others, sums are rounded
-    otherwise. `here`: the network that this thread has prepared already; it does not travel.
+    otherwise. `batched`: explainers that are not ours whose maps are the same in a batch.
+    `here`: the network that this thread has prepared already; it does not travel.
 
     Pickling raises `UsageError` for what another process could not read; unpickling loads the files first from which
     `file.py:function` came.
@@ -67,6 +68,7 @@ class Job:
     shown: frozenset[str] = frozenset()
     largest_batch: int | None = None
     threads: int = 0
+    batched: frozenset[str] = frozenset()
     here: Opened | None = field(default=None, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -196,7 +198,7 @@ def _opened(job: Job) -> Opened:
         )
     lay_out(network, job.speed.memory_format)
     tools = instruments(network, job.methods, job.similarities, job.spec, pool)
-    tools = at_speed(tools, job.speed, job.methods)
+    tools = replace(at_speed(tools, job.speed, job.methods), batched=job.batched)
     ground = ground_of(network, job.spec, pool, job.make_model, job.similarities)
     worker = Worker(tools, job.checks, ground, reader, job.shown)
     return Opened(network, worker, job.spec.unit_timeout)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
@@ -31,10 +31,13 @@ NAMES: Final[Mapping[str, str]] = {
 }
 
 
-def packed(job: Any) -> Parts:
-    """Return every field of a job but `here`, pickled; raise `UsageError` that names the part which cannot be."""
+Dump = Callable[[Any], bytes]
+
+
+def packed(job: Any, dump: Dump | None = None) -> Parts:
+    """Return every field of a job but `here`, pickled by `dump`; raise `UsageError` that names the part which cannot be."""
     names = [field.name for field in fields(job) if field.name != STAYS]
-    return tuple((name, _pickled(name, getattr(job, name))) for name in names)
+    return tuple((name, _pickled(name, getattr(job, name), dump or _dumped)) for name in names)
 
 
 def unpacked(kind: type, files: Files, parts: Parts) -> Any:
@@ -51,11 +54,16 @@ class _Pickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """Rebuild such a layer from the class that it was before, and its state."""
-        if isinstance(value, nn.Module) and is_parametrized(value):
-            # weight_norm's hook, a local function, matters to load_state_dict alone
-            state = {**vars(value), "_load_state_dict_pre_hooks": OrderedDict()}
-            return _blank, (type(value).__bases__[0],), state, None, None, _parametrise
-        return NotImplemented
+        return reduced(value)
+
+
+def reduced(value: Any) -> Any:
+    """Return how a parametrised layer is made again, as pickling asks for it; `NotImplemented` for all else."""
+    if isinstance(value, nn.Module) and is_parametrized(value):
+        # weight_norm's hook, a local function, matters to load_state_dict alone
+        state = {**vars(value), "_load_state_dict_pre_hooks": OrderedDict()}
+        return _blank, (type(value).__bases__[0],), state, None, None, _parametrise
+    return NotImplemented
 
 
 def _blank(kind: type[nn.Module]) -> nn.Module:
@@ -75,11 +83,11 @@ def _dumped(value: Any) -> bytes:
     return found.getvalue()
 
 
-def _pickled(name: str, value: Any) -> bytes:
+def _pickled(name: str, value: Any, dump: Dump) -> bytes:
     try:
-        return _dumped(value)
+        return dump(value)
     except Exception as error:  # the user's objects may raise anything
-        culprit, reason = next(_culprits(value), ("", error))
+        culprit, reason = next(_culprits(value, dump), ("", error))
         what = f"the {NAMES.get(name, name)} {culprit}".rstrip()
         raise UsageError(
             f"expected a run that another process can open, but {what} cannot be pickled ({_line(reason)}); define it at the "
@@ -87,12 +95,12 @@ def _pickled(name: str, value: Any) -> bytes:
         ) from error
 
 
-def _culprits(value: Any) -> Iterator[tuple[str, Exception]]:
+def _culprits(value: Any, dump: Dump) -> Iterator[tuple[str, Exception]]:
     """Name the elements that cannot be pickled."""
     elements = value.values() if isinstance(value, Mapping) else value
     for element in elements if isinstance(elements, tuple | type({}.values())) else ():
         try:
-            _dumped(element)
+            dump(element)
         except Exception as error:  # noqa: BLE001 - see above
             yield str(getattr(element, "name", type(element).__name__)), error
 

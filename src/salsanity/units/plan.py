@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar, final
 
 from salsanity.records import GROUP, UnitKey
+
+Entry = TypeVar("Entry")
 
 
 def grouped(count: int, *, size: int = GROUP) -> list[range]:
@@ -28,6 +32,24 @@ def chunked(count: int, *, gallery: int, groups_per_chunk: int) -> list[range]:
     return chunks
 
 
+def in_chunks(
+    entries: Iterable[Entry], *, gallery: int, groups_per_chunk: int
+) -> Iterator[list[Entry]]:
+    """Cut entries into the chunks of `chunked` as they come: a chunk is whole once two more are known."""
+    held: list[Entry] = []
+    start = 0
+    for entry in entries:
+        held.append(entry)
+        size = GROUP if start < gallery else GROUP * groups_per_chunk
+        if len(held) >= size + 2:
+            yield held[:size]
+            held, start = held[size:], start + size
+    left = chunked(start + len(held), gallery=gallery, groups_per_chunk=groups_per_chunk)
+    for chunk in left:
+        if chunk.start >= start:
+            yield held[chunk.start - start : chunk.stop - start]
+
+
 def partners(ids: Sequence[str]) -> list[tuple[int, ...]]:
     """For each image of a chunk, the positions of the others of its group with other pixels, the next one first, cyclically."""
     found: list[tuple[int, ...]] = [()] * len(ids)
@@ -43,21 +65,37 @@ def missing_units(wanted: Iterable[UnitKey], have: Iterable[UnitKey]) -> list[Un
 
     A unit that another method or similarity was added to shrinks to what is missing.
     """
-    done: dict[str, set[tuple[str, str]]] = {}
-    for key in have:
-        done.setdefault(key.place, set()).update(
-            (method, similarity) for method in key.methods for similarity in key.similarities
-        )
-    return [part for key in wanted for part in _lacking(key, done.get(key.place, set()))]
+    return Finished.of(have).lacking(wanted)
 
 
-def _lacking(key: UnitKey, done: set[tuple[str, str]]) -> list[UnitKey]:
+@final
+@dataclass(frozen=True)
+class Finished:
+    """Methods and similarities that are there, by place."""
+
+    done: Mapping[str, frozenset[tuple[str, str]]]
+
+    @classmethod
+    def of(cls, have: Iterable[UnitKey]) -> Finished:
+        """Put together what units hold."""
+        done: dict[str, set[tuple[str, str]]] = {}
+        for key in have:
+            done.setdefault(key.place, set()).update(
+                (method, similarity) for method in key.methods for similarity in key.similarities
+            )
+        return cls({place: frozenset(pairs) for place, pairs in done.items()})
+
+    def lacking(self, wanted: Iterable[UnitKey]) -> list[UnitKey]:
+        """Return units for what `wanted` holds and this lacks, in order."""
+        return [p for k in wanted for p in _lacking(k, self.done.get(k.place, frozenset()))]
+
+
+def _lacking(key: UnitKey, done: frozenset[tuple[str, str]]) -> list[UnitKey]:
     parts: dict[tuple[str, ...], list[str]] = {}
     for method in key.methods:
         lacks = tuple(s for s in key.similarities if (method, s) not in done)
         if lacks:
             parts.setdefault(lacks, []).append(method)
     return [
-        UnitKey(key.check, key.draw, key.images, key.stages, tuple(methods), lacks, key.base)
-        for lacks, methods in parts.items()
+        replace(key, methods=tuple(methods), similarities=lacks) for lacks, methods in parts.items()
     ]

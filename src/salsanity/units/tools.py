@@ -38,6 +38,9 @@ class Instruments:
     worth: Mapping[str, float] = field(default_factory=dict)
     """How many passes a map of an explainer that is not ours takes as long as, by the explainer's name, as it was tried."""
 
+    batched: frozenset[str] = frozenset()
+    """Explainers that are not ours whose maps are the same alone and in a batch, as they were tried."""
+
     def setting(self, stream: int, *, batch_size: int) -> Setting:
         """Return how passes run under a noise stream."""
         return Setting(
@@ -49,6 +52,7 @@ class Instruments:
             self.replay,
             self.precision,
             self.worth,
+            self.batched,
         )
 
     def inputs(self, x: Tensor, targets: Tensor, ids: Sequence[str], state: str) -> Inputs:

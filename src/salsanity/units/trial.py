@@ -1,17 +1,18 @@
 """Trying explainers that are not ours before the long part: on an image of the trained network and of changed ones.
 
-One that raises everywhere, or never looks at the network that it is given, is found out in seconds; and what a map costs is
-measured.
+One that raises everywhere, or never looks at the network that it is given, is found out in seconds; whether its maps are the
+same in a batch, and what a map costs, is measured.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, final
 
 import torch
+from torch import Tensor
 
 from salsanity.checks.frame import Check, State
 from salsanity.methods import Method
@@ -24,13 +25,21 @@ MOST_IMAGES: Final = 4
 """An explainer that raises is given so many images before it counts as one that raises everywhere."""
 
 SOON: Final = 0.5
-"""Maps that take fewer seconds are timed again, of several images together, as units will ask for them."""
+"""Maps that take fewer seconds are timed again, of several images after each other, as units will ask for them."""
+
+DEAR: Final = 5.0
+"""Maps that take more seconds are not tried in a batch: trying costs some eight of them."""
+
+ROUNDING: Final = 1e-4
+"""A map in a batch may differ from the same map alone by this share of its largest value."""
 
 
 @final
 @dataclass(frozen=True)
 class Tried:
     """What became of an explainer: the seconds of one map, why no verdict on it could be given, and what it printed.
+
+    `batched`: its maps are the same alone and in a batch, which is faster: it may be given batches.
 
     `is_heard`: whether the network was heard to run whenever a map was given; one that reads weights by itself is not heard.
     """
@@ -40,6 +49,7 @@ class Tried:
     why_not: str | None = None
     is_heard: bool = True
     said: str = ""
+    batched: bool = False
 
 
 @final
@@ -64,8 +74,13 @@ class Attempt:
         return self.explained.aside is None or self.explained.aside.called
 
 
-def tried(worker: Worker, method: Method, ids: Sequence[str]) -> Tried:
-    """Try an explainer on the first of the images `ids`, and on some more while it raises."""
+def tried(
+    worker: Worker, method: Method, ids: Sequence[str], *, batched: bool | None = None
+) -> Tried:
+    """Try an explainer on the first of the images `ids`, on some more while it raises, and in a batch.
+
+    `batched`: what was found when the run began; batches are then asked to give the same maps, not to be faster again.
+    """
     attempts: list[Attempt] = []
     for image in ids[:MOST_IMAGES]:
         attempts += _attempts(worker, method, image)
@@ -80,9 +95,21 @@ def tried(worker: Worker, method: Method, ids: Sequence[str]) -> Tried:
     why_not = _lost(attempts, method.name)
     if why_not is None and not is_heard and not _depends(good) and aside is not None:
         why_not = aside.refusal(method.name)
-    if why_not is None and seconds < SOON:
-        seconds = min(seconds, _seconds_of_several(worker, method, ids[:MOST_IMAGES]))
-    return Tried(method.name, seconds, why_not, is_heard, "" if aside is None else aside.said)
+    found = Tried(method.name, seconds, why_not, is_heard, "" if aside is None else aside.said)
+    if why_not is not None or seconds > DEAR or batched is False:
+        return found
+    several = _several(worker, method, ids[:MOST_IMAGES])
+    return _timed(found, several, is_batched_already=bool(batched))
+
+
+def _timed(found: Tried, several: Sequence[Several], *, is_batched_already: bool) -> Tried:
+    """Take the better of both ways, batches only where they give the same maps in every state."""
+    alone = sum(one.seconds_alone for one in several) / len(several)
+    together = sum(one.seconds_together for one in several) / len(several)
+    is_same = all(one.is_same for one in several) and several[0].images > 1
+    batched = is_same and (is_batched_already or _is_faster(together, alone))
+    usual = min(found.seconds, alone) if found.seconds < SOON else found.seconds
+    return replace(found, seconds=together if batched else usual, batched=batched)
 
 
 def _lost(attempts: Sequence[Attempt], name: str) -> str | None:
@@ -143,13 +170,49 @@ def _attempt(unit: Unit, state: State, name: str, is_changed: bool) -> Attempt:
     return Attempt(unit.chunk.ids[0], is_changed, found, time.perf_counter() - began, explained)
 
 
-def _seconds_of_several(worker: Worker, method: Method, ids: Sequence[str]) -> float:
+def _is_faster(together: float, alone: float) -> bool:
+    return together < alone
+
+
+@final
+@dataclass(frozen=True)
+class Several:
+    """Several images explained in one state one by one and together: whether the maps are the same, and the seconds of each."""
+
+    images: int
+    is_same: bool
+    seconds_alone: float
+    seconds_together: float
+
+
+def _several(worker: Worker, method: Method, ids: Sequence[str]) -> list[Several]:
+    """Explain images one by one and in a batch, in a reference and a changed state of the first check."""
+    tools = replace(worker.tools, batched=frozenset({method.name}))
     check = next(iter(worker.checks.values()))
-    unit = _unit(worker, check, method, tuple(ids))
-    reference, _ = unit.sample()
+    alone = _unit(worker, check, method, tuple(ids))
+    together = replace(alone, worker=replace(worker, tools=tools), batch_size=len(ids))
+    found = []
+    for state in alone.sample():
+        one, seconds = _explained(alone, state, method.name)
+        other, less = _explained(together, state, method.name)
+        is_whole = other.aside is None or not other.aside.apart
+        same = is_whole and same_but_for_rounding(other.maps, one.maps)
+        found.append(Several(len(ids), same, seconds / len(ids), less / len(ids)))
+    return found
+
+
+def _explained(unit: Unit, state: State, name: str) -> tuple[Explained, float]:
     began = time.perf_counter()
-    unit.explained(reference)
-    return (time.perf_counter() - began) / len(ids)
+    return unit.explained(state)[name], time.perf_counter() - began
+
+
+def same_but_for_rounding(maps: Tensor | None, others: Tensor | None) -> bool:
+    """Whether maps (B, ...) differ by no more than `ROUNDING` of the largest value of each of the others."""
+    if maps is None or others is None or maps.shape != others.shape:
+        return False
+    largest = others.flatten(1).abs().amax(1)
+    apart = (maps - others).flatten(1).abs().amax(1)
+    return bool((apart <= ROUNDING * largest).all())
 
 
 def _unit(worker: Worker, check: Check, method: Method, images: tuple[str, ...]) -> Unit:

@@ -126,7 +126,7 @@ class Unit:
         check, tools = worker.checks[key.check], worker.tools
         kept = worker.kept(key.images)
         if "chunk" not in kept:
-            kept["chunk"] = _read(worker.reader, key.images)
+            kept["chunk"] = _read(worker.reader, key)
         measured = {name.partition("#")[0] for name in key.similarities}
         return cls(
             key,
@@ -389,10 +389,11 @@ def _chosen(key: UnitKey, tools: Instruments) -> tuple[Method, ...]:
     return tools.chosen([name.partition("#")[0] for name in key.methods])
 
 
-def _read(reader: ChunkReader, ids: tuple[str, ...]) -> Chunk:
-    x = reader.read(ids)
-    known = [reader.entries[image].target for image in ids]
-    return Chunk(x, torch.tensor(known, device=x.device), ids)
+def _read(reader: ChunkReader, key: UnitKey) -> Chunk:
+    x = reader.read(key.images, key.at)
+    places = key.at or reader.places(key.images)
+    known = [target for _, target in places]
+    return Chunk(x, torch.tensor(known, device=x.device), key.images)
 
 
 def _alike(state: State, first: State) -> bool:

@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from salsanity.records import CheckRecord, Line
+from salsanity.rows import Rows
 from salsanity.verdicts.intervals import ALPHA, interval_of
 from salsanity.verdicts.procedures import procedure
-from salsanity.verdicts.table import Place, Scores, read_scores
+from salsanity.verdicts.table import Place, Scores, as_rows, in_lots
 
 COLUMNS: Final = (
     "method",
@@ -35,15 +36,20 @@ COLUMNS: Final = (
 )
 
 
-def curves(scores: pd.DataFrame, record: CheckRecord, *, alpha: float = ALPHA) -> pd.DataFrame:
+def curves(
+    scores: pd.DataFrame | Rows, record: CheckRecord, *, alpha: float = ALPHA
+) -> pd.DataFrame:
     """Return one row per method, view, similarity and stage, in the order of the stages.
 
     Columns: `COLUMNS`. `low` and `high` bound R and `S_low` and `S_high` bound S, two-sided at
     1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1, and where a check sets
     one stage against another: it is then no matter of one stage.
     """
-    index = read_scores(scores, check=record.name)
-    rows = [row for method in index.names["method"] for row in _rows(index, method, record, alpha)]
+    held = as_rows(scores)
+    check = record.name if isinstance(scores, Rows) or "check" in scores.columns else ""
+    stages = sorted({stage for name, stage in held.stage_index if name == check})
+    lots = in_lots(held, check=check, methods=held.methods(check), stages=stages)
+    rows = [row for lot, index in lots for m in lot for row in _rows(index, m, record, alpha)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -9,6 +9,7 @@ from typing import final
 import pandas as pd
 
 from salsanity.records import CONTROLS, CheckRecord, Kept, Line, Outcome, Verdict
+from salsanity.rows import Rows
 from salsanity.verdicts.answers import Answer, Cell, Decision
 from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
@@ -65,7 +66,7 @@ class Writer:
 
 
 def judge(
-    scores: pd.DataFrame,
+    scores: pd.DataFrame | Rows,
     record: CheckRecord,
     *,
     methods: Sequence[str],
@@ -97,7 +98,7 @@ def judge(
 
 
 def decisions_of(
-    scores: pd.DataFrame,
+    scores: pd.DataFrame | Rows,
     record: CheckRecord,
     *,
     methods: Sequence[str],

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, final
+from dataclasses import dataclass, field
+from typing import Any, Final, final
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from salsanity.errors import StoreError
 from salsanity.records import REFERENCE_STAGE, VIEWS
+from salsanity.rows import ROW, RowArray, Rows
+from salsanity.rows import UNSAID as UNSAID
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -40,8 +42,6 @@ KEYS: Final = ("method", "stage", "view", "similarity")
 KINDS: Final = {"value": "similarity", "chance": "chance", "ceiling": "ceiling"}
 NEEDS: Final = tuple(KINDS)
 """The scores that a retained similarity is made of."""
-UNSAID: Final = -1
-"""Code of a row without a reason."""
 ABSENT: Final = -2
 """Code of a row that is not there."""
 
@@ -86,6 +86,10 @@ class Scores:
     value: FloatArray
     chance: FloatArray
     reason: CodeArray
+    _last: dict[Any, StageTable] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The table that was made last: the figures ask twice."""
 
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
@@ -107,6 +111,15 @@ class Scores:
         that is missing counts as undefined. Images of the stages `beside` count too, so that the
         rows of their tables are the same images. `needs`: the scores whose absence is counted as undefined.
         """
+        asked = (place, stage, beside, tuple(needs))
+        if asked not in self._last:
+            self._last.clear()
+            self._last[asked] = self._table(place, stage, beside, needs)
+        return self._last[asked]
+
+    def _table(
+        self, place: Place, stage: str, beside: tuple[str, ...], needs: Collection[str]
+    ) -> StageTable:
         method, view, similarity = place
         images = _Places.of(*(self.image[self._span(method, name)] for name in (stage, *beside)))
         draws = _Places.of(self.draw[self._span(method, stage)])
@@ -173,7 +186,8 @@ class Scores:
             low = low * len(self.names[column]) + self.names[column][name]
         for column in KEYS[len(names) :]:
             low, width = low * len(self.names[column]), width * len(self.names[column])
-        start, stop = np.searchsorted(self.key, (low, low + width))
+        ends = np.array((low, low + width), dtype=self.key.dtype)  # else all keys are converted
+        start, stop = np.searchsorted(self.key, ends)
         return slice(int(start), int(stop))
 
 
@@ -202,26 +216,37 @@ class _Places:
 
 
 def in_lots(
-    frame: pd.DataFrame, *, check: str, methods: Sequence[str], stages: Collection[str]
+    scores: pd.DataFrame | Rows, *, check: str, methods: Sequence[str], stages: Collection[str]
 ) -> Iterator[tuple[list[str], Scores]]:
     """Index the rows of `check` some methods at a time, so that a large run is never indexed as a whole."""
-    _check_columns(frame)
-    codes, names = _coded(frame["method"])
-    places = {name: code for code, name in enumerate(names)}
-    sizes = np.bincount(codes[codes >= 0], minlength=len(names))
+    rows = as_rows(scores)
     lot: list[str] = []
     for number, method in enumerate(methods, 1):
         lot.append(method)
-        known = [places[name] for name in lot if name in places]
-        if number == len(methods) or sizes[known].sum() > LOT:
-            rows = np.isin(codes, known)
-            part = frame if rows.all() else frame[rows]
-            yield lot, read_scores(part, check=check, methods=lot, stages=stages)
+        if number == len(methods) or sum(rows.count(check, name) for name in lot) > LOT:
+            yield lot, read_scores(rows, check=check, methods=lot, stages=stages)
             lot = []
 
 
+def as_rows(scores: pd.DataFrame | Rows) -> Rows:
+    """Return rows as they are, or those of a table.
+
+    Raises:
+        StoreError: columns of a run folder's scores are absent.
+    """
+    if isinstance(scores, Rows):
+        return scores
+    absent = [c for c in COLUMNS if c not in scores.columns]
+    if absent:
+        raise StoreError(
+            f"expected scores with the columns {', '.join(COLUMNS)}; got none of "
+            f"{', '.join(absent)}; read them from the scores/ of a run folder"
+        )
+    return Rows.of(scores)
+
+
 def read_scores(
-    frame: pd.DataFrame,
+    scores: pd.DataFrame | Rows,
     *,
     check: str,
     methods: Collection[str] | None = None,
@@ -232,64 +257,60 @@ def read_scores(
     Raises:
         StoreError: columns of a run folder's scores are absent.
     """
-    frame = _chosen(frame, check, methods, stages)
-    codes, names = {}, {}
-    for column in KEYS:
-        codes[column], values = _coded(frame[column])
-        names[column] = {value: code for code, value in enumerate(values)}
-    key = np.zeros(len(frame), dtype=np.int32)
+    rows = as_rows(scores)
+    if "check" not in getattr(scores, "columns", ("check",)):  # a table of one check
+        check = ""
+    asked = (
+        rows.methods(check) if methods is None else [m for m in rows.methods(check) if m in methods]
+    )
+    read = {method: _at_stages(rows, rows.read(check, method), stages) for method in asked}
+    parts = {method: part for method, part in read.items() if len(part)}
+    return _indexed(rows, check, parts)
+
+
+def _at_stages(rows: Rows, part: RowArray, stages: Collection[str] | None) -> RowArray:
+    if stages is None:
+        return part
+    return part[np.isin(part["stage"], rows.places("stage", [REFERENCE_STAGE, *stages]))]
+
+
+def _indexed(rows: Rows, check: str, parts: Mapping[str, RowArray]) -> Scores:
+    """Sort rows by their key, with codes of texts in sorted order; images count in the order of their ids."""
+    part = np.concatenate([*parts.values(), np.empty(0, dtype=ROW)])
+    sizes = [len(found) for found in parts.values()]
+    codes: dict[str, CodeArray] = {
+        "method": np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
+    }
+    names: dict[str, dict[str, int]] = {"method": {m: i for i, m in enumerate(parts)}}
+    for column in (*KEYS[1:], "image"):
+        codes[column], texts = _recoded(rows.texts(column), part[column])
+        names[column] = {text: code for code, text in enumerate(texts)}
+    key = np.zeros(len(part), dtype=np.int32)
     for column in KEYS:
         key = key * len(names[column]) + codes[column]
     order = np.argsort(key, kind="stable")
-    reason, reasons = _coded(frame["reason"])
+    first = {s: rows.stage_index[check, s] for s in names["stage"] if s != REFERENCE_STAGE}
     return Scores(
-        names=names,
-        reasons=reasons,
-        stages=_stage_order(names["stage"], codes["stage"], frame["stage_index"].to_numpy()),
+        names={column: names[column] for column in KEYS},
+        reasons=tuple(rows.texts("reason")),
+        stages=dict(sorted(first.items(), key=lambda item: (item[1], item[0]))),
         key=key[order],
-        image=_coded(frame["image"])[0][order],
-        draw=frame["draw"].to_numpy(dtype=np.int32)[order],
-        value=frame["value"].to_numpy(dtype=np.float64)[order],
-        chance=frame["chance"].to_numpy(dtype=np.float64)[order],
-        reason=reason[order],
+        image=codes["image"][order],
+        draw=part["draw"][order],
+        value=part["value"][order],
+        chance=part["chance"][order],
+        reason=part["reason"][order],
     )
 
 
-def _chosen(
-    frame: pd.DataFrame,
-    check: str,
-    methods: Collection[str] | None,
-    stages: Collection[str] | None,
-) -> pd.DataFrame:
-    _check_columns(frame)
-    keep = np.ones(len(frame), dtype=bool)
-    if "check" in frame.columns:
-        keep &= (frame["check"] == check).to_numpy(dtype=bool)
-    if methods is not None:
-        keep &= frame["method"].isin(list(methods)).to_numpy(dtype=bool)
-    if stages is not None:
-        keep &= frame["stage"].isin([REFERENCE_STAGE, *stages]).to_numpy(dtype=bool)
-    return frame if keep.all() else frame.loc[keep]
-
-
-def _check_columns(frame: pd.DataFrame) -> None:
-    absent = [c for c in COLUMNS if c not in frame.columns]
-    if absent:
-        raise StoreError(
-            f"expected scores with the columns {', '.join(COLUMNS)}; got none of "
-            f"{', '.join(absent)}; read them from the scores/ of a run folder"
-        )
-
-
-def _coded(column: pd.Series) -> tuple[CodeArray, tuple[str, ...]]:
-    codes, names = pd.factorize(column, sort=True)
-    return codes.astype(np.int32), tuple(str(n) for n in names)
-
-
-def _stage_order(names: Mapping[str, int], codes: CodeArray, index: IntArray) -> dict[str, int]:
-    first = {name: int(index[codes == code].min()) for name, code in names.items()}
-    first.pop(REFERENCE_STAGE, None)
-    return dict(sorted(first.items(), key=lambda item: (item[1], item[0])))
+def _recoded(texts: Sequence[str], codes: NDArray[np.integer]) -> tuple[CodeArray, list[str]]:
+    """Return codes of the texts that occur, in sorted order, and these texts."""
+    occur = np.zeros(len(texts), dtype=bool)
+    occur[codes] = True
+    known = sorted((text, place) for place, text in enumerate(texts) if occur[place])
+    places = np.zeros(len(texts), dtype=np.int32)
+    places[[place for _, place in known]] = np.arange(len(known))
+    return places[codes], [text for text, _ in known]
 
 
 def _filled(

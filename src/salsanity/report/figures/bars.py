@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from salsanity.errors import UsageError
-from salsanity.report.figures.style import BLUE, GREY, INK, MUTED, ORANGE, styled
+from salsanity.report.figures.style import (
+    BLUE,
+    GREY,
+    INK,
+    MUTED,
+    ORANGE,
+    USUAL,
+    Look,
+    root,
+    styled,
+)
 from salsanity.report.folder import Part
 from salsanity.report.terms import measured, printable, similarity_name, stage_words
 
@@ -18,8 +28,10 @@ COLOURS: Final = (BLUE, ORANGE, GREY, MUTED)
 """Colours of the stages; more stages share them in turn."""
 
 
-def bars_figure(part: Part, *, similarity: str | None = None) -> Figure:
-    """Draw, per view and method, how alike maps are at each stage."""
+def bars_figure(
+    part: Part, *, similarity: str | None = None, view: str | None = None, look: Look = USUAL
+) -> Figure:
+    """Draw, per view and method, how alike maps are at each stage; in axes of the caller's, one view."""
     if part.record.is_course:
         raise UsageError(
             f"expected a check whose stages do not follow each other, got {printable(part.record.name)}; ask for curves"
@@ -27,22 +39,25 @@ def bars_figure(part: Part, *, similarity: str | None = None) -> Figure:
     similarity = similarity or part.similarities[0]
     table = part.curves
     table = table[table["similarity"] == similarity]
-    methods = [m for m in (*part.methods, *part.controls) if (table["method"] == m).any()]
+    chosen = look.chosen(part.methods, part.controls)
+    methods = [m for m in chosen if (table["method"] == m).any()]
+    views = (view,) if view else part.judged_views
     with styled():
-        views = part.judged_views
-        width, height = 0.5 * len(methods) + 1.2, 1.9 * len(views) + 1.3
+        if look.ax is not None:
+            _axes_of(look.ax, part, table, methods, views[-1], look)
+            return root(look.ax)
+        width = look.inches(0.5 * len(methods) + 1.2)
+        height = 1.9 * len(views) + 1.3 + look.head
         figure = Figure(figsize=(width, height))
         panels = figure.subplots(len(views), 1, sharex=True, sharey=True, squeeze=False)
         places = {"left": 0.75 / width, "right": 1 - 0.1 / width, "hspace": 0.12}
-        figure.subplots_adjust(**places, bottom=0.95 / height, top=1 - 0.4 / height)
-        for axes, view in zip(panels[:, 0], views, strict=True):
-            _bars(axes, part, table[table["view"] == view], methods)
-            axes.set_ylabel(f"{similarity_name(similarity)}, {view}")
-        names = [part.names.get(m, m) for m in methods]
-        panels[-1, 0].set_xticks(range(len(methods)), names, rotation=35, ha="right")
+        figure.subplots_adjust(**places, bottom=0.95 / height, top=1 - (0.4 + look.head) / height)
+        for axes, one in zip(panels[:, 0], views, strict=True):
+            _axes_of(axes, part, table, methods, one, look)
         figure.legend(
             *panels[0, 0].get_legend_handles_labels(),
             loc="upper center",
+            bbox_to_anchor=(0.5, 1 - look.head / height),
             ncols=3,
             frameon=False,
             labelcolor=INK,
@@ -50,14 +65,25 @@ def bars_figure(part: Part, *, similarity: str | None = None) -> Figure:
         return figure
 
 
-def _bars(axes: Axes, part: Part, table: pd.DataFrame, methods: list[str]) -> None:
+def _axes_of(
+    axes: Axes, part: Part, table: pd.DataFrame, methods: list[str], view: str, look: Look
+) -> None:
+    similarity = table["similarity"].iloc[0] if len(table) else ""
+    _bars(axes, part, table[table["view"] == view], methods, look)
+    axes.set_ylabel(f"{similarity_name(similarity)}, {view}")
+    names = [look.name(m, part.names) for m in methods]
+    axes.set_xticks(range(len(methods)), names, rotation=35, ha="right")
+
+
+def _bars(axes: Axes, part: Part, table: pd.DataFrame, methods: list[str], look: Look) -> None:
     places, stages = np.arange(len(methods)), _measured(part, table)
     width = 0.76 / max(1, len(stages))
     for k, stage in enumerate(stages):
         rows = table[table["stage"] == stage].set_index("method").reindex(methods)
         at = places + (k - (len(stages) - 1) / 2) * width
         label = stage_words(part.record, stage)
-        axes.bar(at, rows["S"], 0.95 * width, color=COLOURS[k % len(COLOURS)], label=label)
+        color = look.color(stage, k, COLOURS[k % len(COLOURS)])
+        axes.bar(at, rows["S"], 0.95 * width, color=color, label=label)
         known = rows["S_low"].notna().to_numpy()  # a single column gives no interval
         axes.vlines(
             at[known], rows["S_low"][known], rows["S_high"][known], color=INK, linewidth=1.1

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, final
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from salsanity.errors import UsageError
 
 INK: Final = "#1c2024"
 MUTED: Final = "#5b6269"
@@ -39,11 +43,83 @@ SETTINGS: Final[Any] = {
 }
 
 
+JOURNAL: Final = {"single": 3.5, "double": 7.2}
+"""Inches of a column of a journal, and of two (89 and 183 mm)."""
+
+
+@final
+@dataclass(frozen=True)
+class Look:
+    """How a figure is drawn, whatever it shows.
+
+    `methods`: which, in which order; None: all of the run. `controls`: whether they are drawn too. `names`: what methods are
+    called, by method. `cmap`: of maps. `colors`: of curves `similarity`, `chance` and `ceiling`, or one for each stage of bars;
+    in axes of the caller's, one for each method. `width`: inches, or `single` or `double` (columns of a journal); None: as wide
+    as it needs to be. `ax`: axes of the caller's to draw in.
+    """
+
+    methods: Sequence[str] | None = None
+    controls: bool = True
+    names: Mapping[str, str] = field(default_factory=dict)
+    cmap: Any = None
+    colors: Mapping[str, Any] | Sequence[Any] = ()
+    title: str | None = None
+    width: float | str | None = None
+    ax: Axes | None = None
+
+    @property
+    def head(self) -> float:
+        """Inches that the title of a figure takes; none of axes, which have their own."""
+        return 0.25 if self.title is not None and self.ax is None else 0.0
+
+    def chosen(self, methods: Sequence[str], controls: Sequence[str]) -> list[str]:
+        """Return the methods to draw, of those of the run and its controls; `UsageError` for one that it does not have."""
+        every = [*methods, *controls]
+        wanted = every if self.methods is None else list(self.methods)
+        strange = [name for name in wanted if name not in every]
+        if strange:
+            raise UsageError(
+                f"expected methods of this run ({', '.join(every)}), got {strange[0]!r}"
+            )
+        named = self.methods is not None
+        return [m for m in wanted if named or self.controls or m not in controls]
+
+    def name(self, method: str, names: Mapping[str, str]) -> str:
+        """Return what a method is called."""
+        return self.names.get(method) or names.get(method, method)
+
+    def color(self, key: str, position: int, usual: str) -> Any:
+        """Return the colour of a thing by its name, or by its position in a list."""
+        if isinstance(self.colors, Mapping):
+            return self.colors.get(key, usual)
+        return self.colors[position % len(self.colors)] if self.colors else usual
+
+    def inches(self, usual: float) -> float:
+        """Return the width of the figure."""
+        if self.width is None:
+            return usual
+        found = JOURNAL.get(self.width) if isinstance(self.width, str) else self.width
+        if found is None or not 1 <= found <= 40:
+            raise UsageError(
+                f"expected a width from 1 to 40 inches, single or double, got {self.width!r}"
+            )
+        return float(found)
+
+
+USUAL: Final = Look()
+
+
 @contextmanager
 def styled() -> Iterator[None]:
     """Use the project's settings inside, and the caller's again afterwards."""
     with mpl.rc_context(SETTINGS):
         yield
+
+
+def root(axes: Axes) -> Figure:
+    """Return the figure that axes of a caller's belong to."""
+    figure: Any = axes.figure
+    return figure.figure if not isinstance(figure, Figure) else figure  # of a subfigure
 
 
 def blank_axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
@@ -53,6 +129,14 @@ def blank_axes(figure: Figure, left: float, bottom: float, width: float, height:
     axes.set_xticks([])
     axes.set_yticks([])
     return axes
+
+
+def png_of(figure: Figure) -> bytes:
+    """Return a figure as a notebook shows it."""
+    out = io.BytesIO()
+    with styled():
+        figure.savefig(out, format="png", dpi=110)
+    return out.getvalue()
 
 
 def save(figure: Figure, path: Path) -> Path:

@@ -1,0 +1,124 @@
+"""Images of a large run beyond the first, found while it goes: read once, told apart by their pixels, aimed, remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor
+
+from salsanity.data.examples import ImageSource
+from salsanity.data.images import FolderSource
+from salsanity.records import digest
+from salsanity.store.remembered import Remembered
+from salsanity.units.images import Finder, Found, ImageEntry, ImageIndex
+from salsanity.units.spec import RunSpec
+
+STREAM_FROM: Final = 1024
+"""Images from which on a run begins before it has read all of them."""
+
+FIRST: Final = 256
+"""Images that such a run reads before it begins."""
+
+BLOCK: Final = 32
+"""Images that are aimed together."""
+
+Aim = Callable[[Sequence[ImageEntry], Tensor], Sequence[int]]
+"""Says which class the network predicts for images."""
+
+
+def is_streamed(source: ImageSource, spec: RunSpec) -> bool:
+    """Whether a run of these images begins before all are read: it is large, and needs not know all of them."""
+    count = min(len(source), spec.max_images)
+    knows_labels = isinstance(source, FolderSource) and set(source.files) <= source.labels.keys()
+    is_aimed = spec.target != "label" or knows_labels
+    return count > STREAM_FROM and not spec.until_decided and is_aimed
+
+
+@final
+class MoreImages:
+    """The images after the first, in order; what is known of them grows as they are asked for.
+
+    `target`: chooses the class to explain from an image and the class predicted.
+    """
+
+    def __init__(
+        self,
+        finder: Finder,
+        limit: int,
+        *,
+        remembered: Remembered,
+        aim: Aim,
+        target: Callable[[ImageEntry, int], int],
+    ) -> None:
+        self.finder, self.limit, self.remembered = finder, limit, remembered
+        self.aim, self.target = aim, target
+        self.found: list[ImageEntry] = []
+        self.right = self.known = 0
+
+    @property
+    def index(self) -> ImageIndex:
+        """What was found, and what could not be used, so far."""
+        return self.finder.found
+
+    @property
+    def most(self) -> int:
+        """How many images the run has at most."""
+        return min(self.limit, len(self.finder.names))
+
+    def __iter__(self) -> Iterator[ImageEntry]:
+        """Yield the images, each aimed; those recorded before come first."""
+        block: list[Found] = []
+        for one in self.finder.entries(self.limit, self._known):
+            block.append(one)
+            if len(block) == BLOCK:
+                yield from self._aimed(block)
+                block = []
+        yield from self._aimed(block)
+
+    def _known(self, index: int) -> ImageEntry | None:
+        name = self.finder.names[index]
+        told = self.remembered.get(name, looks_of(self.finder.source, index))
+        if told is None or not {"target", "predicted"} <= told.keys():
+            return None
+        return ImageEntry(told["id"], name, told.get("label"), index, told["target"])
+
+    def _aimed(self, block: Sequence[Found]) -> list[ImageEntry]:
+        """Choose classes, count how often predictions are right, and remember."""
+        guesses = self._guessed([(entry, x) for entry, x in block if x is not None])
+        aimed, lines = [], []
+        for entry, x in block:
+            guess = guesses[entry.id] if x is not None else self._told(entry)["predicted"]
+            aimed.append(entry if x is None else replace(entry, target=self.target(entry, guess)))
+            self.known += entry.label is not None
+            self.right += entry.label == guess
+            looks = looks_of(self.finder.source, entry.index)
+            more = {"predicted": guess, "looks": None if looks is None else [*looks]}
+            lines.append({**aimed[-1].to_json(), **more})
+        self.remembered.add(lines)
+        self.found += aimed
+        return aimed
+
+    def _guessed(self, read: Sequence[tuple[ImageEntry, Tensor]]) -> dict[str, int]:
+        if not read:
+            return {}
+        predicted = self.aim([entry for entry, _ in read], torch.stack([x for _, x in read]))
+        return {entry.id: guess for (entry, _), guess in zip(read, predicted, strict=True)}
+
+    def _told(self, entry: ImageEntry) -> Mapping[str, Any]:
+        return self.remembered.known[entry.name]
+
+
+def looks_of(source: ImageSource, index: int) -> tuple[int, int] | None:
+    """Return size and time of change of an image's file; None where the source has no files, or it is gone."""
+    looks = getattr(source, "looks", None)
+    found: tuple[int, int] | None = None if looks is None else looks(index)
+    return found
+
+
+def remembered_key(source: ImageSource, fingerprint: str, spec: RunSpec) -> str:
+    """Digest what ids and classes of images depend on beside their files."""
+    preprocessing = repr(getattr(source, "preprocessing", None))
+    return digest([source.name, preprocessing, fingerprint, spec.target])
