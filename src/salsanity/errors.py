@@ -17,6 +17,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final
+
 
 class SalsanityError(Exception):
     """Base of every error that this library raises on purpose."""
@@ -60,3 +64,40 @@ class UnitError(SalsanityError):
 
 class FailuresFound(SalsanityError):
     """At least one saliency method FAILed its sanity check."""
+
+
+MIXED: Final = "torchvision::nms"
+"""What an import of torchvision misses beside a torch that it was not built for."""
+
+ONE_INDEX: Final = "--index-url https://download.pytorch.org/whl/cpu"
+"""Where both are built for machines without a GPU."""
+
+
+def mixed_builds(error: BaseException) -> str | None:
+    """Say what to do where an import failed since torch and torchvision are of two builds; None for other errors."""
+    if not any(MIXED in str(one) for one in _chain(error)):
+        return None
+    torch = _release("torch")
+    found = f"torch {torch} and torchvision {_release('torchvision')}"
+    return (
+        f"{found} are builds that do not belong together (operator {MIXED} does not exist); take both from one index, by two "
+        f"commands: pip uninstall --yes torch torchvision; pip install torch=={torch.partition('+')[0]} torchvision {ONE_INDEX} "
+        "(on a machine with a GPU without --index-url)"
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    known: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in known:
+        known.add(id(found))
+        yield found
+        found = found.__cause__ or found.__context__
+
+
+def _release(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "(unknown)"

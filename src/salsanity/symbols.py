@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, final
 
-from salsanity.errors import UsageError
+from salsanity.errors import UsageError, mixed_builds
 
 MAX_SPEC_LENGTH: Final = 2000
 USER: Final = "salsanity_user_"
@@ -174,9 +174,8 @@ def _importing(what: str) -> Iterator[None]:
             if is_relative
             else "Run it with Python by itself first"
         )
-        raise UsageError(
-            f"Importing {what} failed: {type(error).__name__}: {error}. {advice}"
-        ) from error
+        reason = mixed_builds(error) or f"{type(error).__name__}: {error}. {advice}"
+        raise UsageError(f"Importing {what} failed: {reason}") from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, Protocol, final
 import torch
 from torch import Tensor, nn
 
-from salsanity.errors import MethodError
+from salsanity.errors import MethodError, mixed_builds
 from salsanity.methods.protocol import Inputs, Steps
 from salsanity.models.layers import SpatialLayer
 from salsanity.models.outputs import logits_in, remembered
@@ -121,6 +121,9 @@ def imported(module: str, *, method: str, extra: str) -> ModuleType:
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except Exception as error:
+        mixed = mixed_builds(error)
+        if mixed is not None:
+            raise MethodError(f"{method} cannot be loaded: {mixed}") from error
         raise MethodError(
             f"{method} needs {module.partition('.')[0]}, which cannot be imported ({' '.join(str(error).split())[:120]}); "
             f"pip install 'salsanity[{extra}]' (in a checkout: '.[{extra}]')"

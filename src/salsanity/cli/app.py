@@ -26,6 +26,9 @@ _CONTINUES = "Interrupted. What is finished is kept; the same command continues.
 
 NAME: Final = "salsanity"
 
+COMPLETES: Final = "_SALSANITY_COMPLETE"
+"""The variable by which a shell asks for completions, as the parser names it."""
+
 COMMANDS: Final[Mapping[str, Command | Callable[..., int]]] = {
     "demo": demo.demo,
     "check": check.COMMAND,
@@ -45,7 +48,6 @@ def app_for(asked: str) -> typer.Typer:
         name=NAME,
         help="Which saliency maps of a PyTorch image classifier depend on what the network learned?",
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
@@ -83,8 +85,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code."""
     try:
-        asked = next((word for word in arguments if not word.startswith("-")), "")
-        code = app_for(asked)(args=list(arguments), prog_name=NAME, standalone_mode=False)
+        words = _words() if COMPLETES in os.environ else arguments
+        app = app_for(_command_in(words))
+        code = app(args=list(arguments), prog_name=NAME, standalone_mode=False)
     except typer.Exit as stop:
         return stop.exit_code
     except _WRONG_USE as error:
@@ -101,13 +104,26 @@ def run(arguments: Sequence[str]) -> int:
         return 4
     except OSError as error:
         return _say_of_file(error)
-    except SystemExit as stop:  # a verdict is never made of user code that says "all is well"
+    except SystemExit as stop:
+        if not _command_in(arguments):  # the parser leaves so, once a shell has its completion
+            return int(stop.code or 0)
+        # a verdict is never made of user code that says "all is well"
         return _say(f"code of yours ended the run by sys.exit({stop.code!r}); take that out", 4)
     except BaseException as error:  # noqa: BLE001 - the last line of defence: one sentence, and a log
         return _say(_unexpected(error), 4)
     if code == _INTERRUPTED:  # the parser makes this code of a KeyboardInterrupt in a command
         return _say(_CONTINUES, _INTERRUPTED)
     return int(code or 0)
+
+
+def _command_in(words: Sequence[str]) -> str:
+    return next((word for word in words if not word.startswith("-")), "")
+
+
+def _words() -> list[str]:
+    """Return what stands on a shell's line after the program, while it completes."""
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
 
 
 def _say(text: str, code: int) -> int:

@@ -14,7 +14,7 @@ from typing import Any, Final, Literal, final
 
 from torch import nn
 
-from salsanity.errors import ModelError
+from salsanity.errors import ModelError, mixed_builds
 from salsanity.models.source import Source
 
 Preprocessing = dict[str, Any]
@@ -29,6 +29,9 @@ def _library(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except (ImportError, RuntimeError) as error:
+        mixed = mixed_builds(error)
+        if mixed is not None:
+            raise ModelError(f"models of {name} cannot be loaded: {mixed}") from error
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
             f"Models of {name} need the library ({first}); install it with: pip install "
@@ -43,6 +46,9 @@ def _fetched(what: str, fetch: Callable[[], Any]) -> Any:
     except (KeyboardInterrupt, SystemExit, ModelError):
         raise
     except Exception as error:
+        mixed = mixed_builds(error)
+        if mixed is not None:
+            raise ModelError(f"{what} could not be loaded: {mixed}") from error
         lines = str(error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise ModelError(
@@ -200,8 +206,8 @@ def _timm_names(timm: ModuleType, model: nn.Module) -> Names | None:
 def hf_source(name: str, options: dict[str, Any]) -> Source:
     """Describe an image classifier of Hugging Face, or of a local folder in its format."""
     transformers = _library("transformers")
-    auto = transformers.AutoModelForImageClassification
     what = f"The model hf:{name}"
+    auto = _fetched(what, lambda: transformers.AutoModelForImageClassification)
 
     def pretrained() -> nn.Module:
         found: nn.Module = _fetched(what, lambda: auto.from_pretrained(name, **options))
