@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import unittest
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from salsanity import registry
 from salsanity.checks.frame import CHANGED_STREAM, REFERENCE_STREAM
 from salsanity.data.examples import image_id
-from salsanity.methods import Baselines, Maps, Method
+from salsanity.methods import Baselines, CallableMethod, Maps, Method
 from salsanity.models.network import Network, prepare
 from salsanity.passes.request import Foreign, Pass, PassResult
 from salsanity.passes.run import Batch, run
@@ -175,7 +176,11 @@ class MethodContract:
 
 def _instruments(network: Network, method: Method, pool: Tensor, seed: int) -> Instruments:
     spatial, why_not = find_spatial_layer(network)
-    return Instruments(network, (method,), (), seed, 4, Baselines(seed, pool), spatial, why_not)
+    # A function of the user's is given batches, so that one that mixes images is found out.
+    batched = frozenset({method.name} if isinstance(method, CallableMethod) else ())
+    baselines = Baselines(seed, pool)
+    tools = Instruments(network, (method,), (), seed, 4, baselines, spatial, why_not)
+    return replace(tools, batched=batched)
 
 
 def _answering(
