@@ -219,6 +219,6 @@ def test_an_unknown_initialiser_is_refused_at_once(init: object) -> None:
 def test_executors_by_name() -> None:
     assert executor(None) == executor("serial") == SerialExecutor()
     with pytest.raises(SalsanityError, match="serial"):
-        executor("ray")
+        executor("raay")
     with pytest.raises(SalsanityError, match="object"):
         executor(object())  # type: ignore[arg-type]

@@ -334,7 +334,13 @@ def test_an_explainer_of_the_user_s_is_given_the_network_behind_the_map() -> Non
         return x
 
     maps_of(shifted, CallableMethod(looks, "looks"), model)
-    (x, logits, _), (moved, behind, named), _ = given  # the third: again, for the ceiling
+    count = len(
+        images()
+    )  # given one by one: the images, the moved ones, and those again for the ceiling
+    (x, logits, _), (moved, behind, named) = (
+        [torch.cat(parts) for parts in zip(*given[start : start + count], strict=True)]
+        for start in (0, count)
+    )
     torch.testing.assert_close(moved, x + SHIFT)
     torch.testing.assert_close(logits, model(images()))
     torch.testing.assert_close(behind, logits)
