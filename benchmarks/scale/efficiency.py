@@ -3,10 +3,9 @@
     python benchmarks/scale/efficiency.py FOLDER [--images 64] [--draws 4] [--workers 1,2]
 
 ResNet-18 at 224 (random weights: time does not depend on them), gradient and SmoothGrad of two samples, one thread each, a
-batch of 8. Runs serial, then Ray with each number of workers, in folders of their own, and prints for each: units, seconds to the
-first and after it, seconds inside units, CPU seconds of all processes that compute (workers with their start), the driver's CPU
-for a unit while it waits and stores, and a result's bytes as it travels. Says so
-where scores are not those of serial bit for bit.
+batch of 8. Runs serial, then Ray with each number of workers, in folders of their own, and prints for each: units, seconds to
+the first and after it, seconds inside units, CPU seconds of all that compute (workers with their start), the CPU of the driver
+for a unit while it waits and stores, and a result's bytes as it travels. Says so where scores are not those of serial.
 """
 
 from __future__ import annotations

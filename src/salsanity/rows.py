@@ -7,6 +7,7 @@ check and method, so that memory does not grow with a run.
 from __future__ import annotations
 
 import tempfile
+import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +58,7 @@ class _Bucket:
         """Write what is in memory to the file."""
         if self.file is None:
             self.file = _temporary(folder)
+            weakref.finalize(self, self.file.close)
         self.file.seek(0, 2)
         for part in self.parts:
             part.tofile(self.file)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from deadly import KilledNowAndThen, Poisoned, plain_gradient
+from deadly import KilledNowAndThen, Poisoned, Signing, plain_gradient
 from torch import Tensor, nn
 
 import salsanity
@@ -109,6 +110,15 @@ def test_a_worker_that_is_killed_loses_nothing(runner: Any, tmp_path: Path) -> N
     assert len(list((tmp_path / "killed").iterdir())) == 2
     assert there.scores.equals(here.scores)
     assert there.trusted == here.trusted
+
+
+def test_the_units_of_one_chunk_are_shared_by_all_workers(runner: Any, tmp_path: Path) -> None:
+    (tmp_path / "signed").mkdir()
+    methods = [Signing(str(tmp_path / "signed"))]
+    asked = {**TINY, "methods": methods, "draws": 8, "gallery": 0, "max_images": 8}
+    salsanity.run("cascade", small(), IMAGES, out=tmp_path / "run", executor=runner, **asked)
+    others = {path.name for path in (tmp_path / "signed").iterdir()} - {str(os.getpid())}
+    assert len(others) == 2
 
 
 def test_a_unit_that_ends_every_worker_is_given_up_and_counted(runner: Any, tmp_path: Path) -> None:

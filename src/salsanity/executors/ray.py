@@ -39,7 +39,7 @@ TRIES: Final = 3
 """Workers that may end while they do a unit, before it is given up."""
 
 AHEAD: Final = 2
-"""Units that a worker has been sent: the one that it does, and the next."""
+"""Units that a worker has been sent while all are busy: the one that it does, and the next."""
 
 LOOK: Final = 5.0
 """Seconds after which the cluster is looked at again, though no result came."""
@@ -268,7 +268,8 @@ class _Source:
     def __init__(self, lots: Iterable[Lot]) -> None:
         self.lots = iter(lots)
         self.back: deque[Lot] = deque()
-        self.count = len(lots) if isinstance(lots, list | tuple) else None
+        self.count = sum(map(len, lots)) if isinstance(lots, list | tuple) else None
+        """Units in all, where that is known: more workers are of no use."""
 
     def next(self) -> Lot:
         """Return the next lot; empty where there is none."""
@@ -378,10 +379,9 @@ class _Crew:
 
     def _give(self) -> bool:
         """Send units to workers that have room for more; say whether anything is to be waited for."""
-        for post in self.posts:
-            while post.is_open and len(post.sent) < AHEAD and (post.waiting or self._find(post)):
-                unit = post.waiting.popleft()
-                post.sent.append((post.actor.do.remote(unit), unit))
+        self._send(1)
+        if all(post.is_open and post.sent for post in self.posts):
+            self._send(AHEAD)  # nobody else could take the next unit
         is_work_left = bool(self.source.back) or any(p.sent or p.waiting for p in self.posts)
         if is_work_left or any(post.is_open for post in self.posts):
             return is_work_left
@@ -389,6 +389,12 @@ class _Crew:
         if lot:
             self.source.back.append(lot)
         return bool(lot)
+
+    def _send(self, most: int) -> None:
+        for post in self.posts:
+            while post.is_open and len(post.sent) < most and (post.waiting or self._find(post)):
+                unit = post.waiting.popleft()
+                post.sent.append((post.actor.do.remote(unit), unit))
 
     def _find(self, post: _Post) -> bool:
         """Find work for a worker: a lot, or half of what waits where most does."""
