@@ -76,6 +76,15 @@ def test_a_buffer_that_is_added_or_multiplied_is_learned(use):
     assert traced(random(192), use, before=True)[0].kinds["", "held"] == "constant"  # of the input
 
 
+def test_a_layer_written_as_a_sum_of_products_is_learned():
+    def layer(x: Tensor, w: Tensor) -> Tensor:
+        return torch.cat([(x[:, None] * w).sum(2), x[:, 5:]], 1)
+
+    assert traced(random(5, 192), layer, before=True)[0].kinds["", "held"] == "learned"
+    one = traced(random(1, 192), torch.mul, before=True)[0]  # twin: normalisation by pixel
+    assert one.kinds["", "held"] == "constant"
+
+
 CONSTANTS = {
     "mask": (random(16, 5).sign().clamp(min=0), lambda x, w: x @ w),
     "causal mask": (torch.full((16,), 0.0).index_fill(0, torch.arange(5), -1e9), lambda x, w: x + w),

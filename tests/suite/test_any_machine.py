@@ -69,3 +69,35 @@ def test_a_run_needs_neither_locks_nor_alarms_nor_flags_against_links(tmp_path: 
     assert lines[1] == "3 True"
     assert lines[2].startswith("ended")
     assert json.loads((tmp_path / "run" / "spec.json").read_text("utf-8"))["check"]
+
+
+TESTS = (
+    "store/test_folder.py",
+    "store/test_directory.py",
+    "units/test_containing.py",
+    "suite/test_folder_reuse.py",
+)
+"""Those that have to do with locks, links and time limits; the others do not know the system."""
+
+
+def test_the_suite_passes_without_locks(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    code = (
+        "import sys; sys.modules['fcntl'] = None\nimport pytest\n"
+        "sys.exit(pytest.main(['-q', '-x', '-p', 'no:cacheprovider', *sys.argv[1:]]))"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            code,
+            f"--basetemp={tmp_path / 'base'}",
+            *(str(root / t) for t in TESTS),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=root.parent,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stdout[-3000:]

@@ -159,3 +159,35 @@ def test_a_folder_as_the_place_of_weights(place: Path, capfd: pytest.CaptureFixt
     code = app.run(["train", "--model", "reference:cnn", "--data", "digits", "--out", "photos"])
     assert code == 2
     assert "got the folder photos" in capfd.readouterr().err
+
+
+class Stacked(nn.Module):
+    """An ensemble by `vmap`, inside which torch takes no rule of guided backprop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (
+            nn.Parameter(torch.randn(2, *s) * 0.1) for s in ((36, 8), (8, 3))
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        def one(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+            return torch.relu(x.flatten(1) @ first) @ second
+
+        found: torch.Tensor = torch.func.vmap(one)(self.first, self.second).mean(0)
+        return found
+
+
+def test_a_method_that_torch_refuses_on_a_network_is_left_out_with_a_sentence(
+    tmp_path: Path,
+) -> None:
+    x = torch.rand(6, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    settings: dict[str, Any] = {"similarities": ["spearman"], "draws": 2, "gallery": 0}
+    with pytest.raises(salsanity.SalsanityError, match="guided_backprop does not run on this net"):
+        salsanity.model_randomization_test(
+            Stacked(), x, methods=["guided_backprop"], out=tmp_path / "a", **settings
+        )
+    result = salsanity.model_randomization_test(
+        Stacked(), x, methods=["gradient"], out=tmp_path / "b", **settings
+    )
+    assert len(result.scores)

@@ -73,6 +73,9 @@ _TORCHS_OWN: Final = frozenset(
 )
 """Namespaces of operators whose names are known here; others bring convolutions and products of their own."""
 
+FEWEST_WEIGHTS: Final = 100
+"""Normalisation has fewer numbers."""
+
 _ROUNDING: Final = ("fake_quant", "fused_moving_avg")
 """In the names of operations that round as quantisation would."""
 
@@ -287,8 +290,10 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._meet_each_other(name, origins)
             return
         weighed = any(origin.weighed for origin in origins if origin.from_input)
+        widest = max(t.numel() for t, o in zip(operands, origins, strict=True) if o.from_input)
         for position, (tensor, origin) in enumerate(zip(operands, origins, strict=True)):
-            role = None if origin.from_input else _role(name, args, position, tensor, weighed)
+            is_late = weighed or _spreads(tensor, widest)
+            role = None if origin.from_input else _role(name, args, position, tensor, is_late)
             for i in origin.sources if role is not None else ():
                 self.sources[i].roles.setdefault(role, self.clock)  # type: ignore[arg-type]
                 if (
@@ -338,6 +343,14 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _name_of(func: Any) -> tuple[str, str]:
     namespace, _, name = func._schema.name.partition("::")
     return namespace, name
+
+
+def _spreads(tensor: Tensor, widest: int) -> bool:
+    """Whether an operand makes several results of each number of the input, as a layer does that is written as a sum of products.
+
+    Means and deviations that make three channels of one have few numbers.
+    """
+    return tensor.numel() > max(widest, FEWEST_WEIGHTS)
 
 
 def _separate(pieces: Iterable[tuple[int, int]]) -> int:

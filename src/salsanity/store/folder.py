@@ -15,11 +15,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from filelock import FileLock, SoftFileLock, Timeout
+with warnings.catch_warnings():  # where a system has no locks `machine_notes` says so
+    warnings.simplefilter("ignore")
+    from filelock import FileLock, SoftFileLock, Timeout
 
 from salsanity.errors import SalsanityError, StoreError, UsageError
 
 LOG: Final = "errors.log"
+HAS_MARKERS_ONLY: Final = issubclass(FileLock, SoftFileLock)
+"""Whether this system locks no files, so that a file has to mark a folder as held."""
+
 PARTS: Final = ("scores", "gallery", "figures", "networks")
 """Folders inside a run folder."""
 
@@ -45,10 +50,10 @@ _WITHOUT_LOCKS: Final = frozenset(
 def machine_notes() -> tuple[str, ...]:
     """Say what this system lacks for locks, links and power cuts, and what is done instead; empty where nothing is."""
     found = []
-    if issubclass(FileLock, SoftFileLock):
+    if HAS_MARKERS_ONLY:
         found.append(
-            "This system does not lock files: a file marks a folder as held. After a crash of the whole machine it may stay; "
-            "then delete the file .lock."
+            "This system does not lock files: a file marks a folder as held. Where a process was killed, or the machine crashed, "
+            "it may stay; then delete the file .lock."
         )
     if not hasattr(os, "O_NOFOLLOW"):
         found.append(
@@ -88,8 +93,10 @@ def _lock_in(folder: Path) -> FileLock:
     try:
         return held(folder / ".lock", seconds=0)
     except Timeout as error:
+        stays = ", or delete .lock there if none does" if HAS_MARKERS_ONLY else ""
         raise UsageError(
-            f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another --out"
+            f"expected to be alone in {folder}, but another salsanity process works there; wait for it, or give another "
+            f"--out{stays}"
         ) from error
 
 

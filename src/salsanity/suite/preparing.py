@@ -425,18 +425,12 @@ def _more(asked: Asked, finder: Finder) -> MoreImages | None:
         return None
     network = asked.network
 
-    def aim(_: Sequence[ImageEntry], x: Tensor) -> list[int]:
-        guesses: list[int] = (
-            logits_of(network, x.to(network.device), batch_size=8).argmax(1).tolist()
-        )
-        return guesses
-
     key = remembered_key(asked.source, network.fingerprint, asked.spec)
     return MoreImages(
         finder,
         asked.spec.max_images,
         remembered=Remembered(asked.store.folder, key),
-        aim=aim,
+        aim=lambda _, x: _predicted(network, x),
         target=lambda entry, guess: _target(asked, entry, guess),
     )
 
@@ -450,9 +444,7 @@ def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dic
     right = known = 0
     for start in range(0, len(index.entries), 32):
         part = index.entries[start : start + 32]
-        x = torch.stack([asked.source[e.index].x for e in part]).to(network.device)
-        check_routes(network, torch.split(x, network.largest_batch or ROUTED))
-        predicted = logits_of(network, x, batch_size=8).argmax(1).tolist()
+        predicted = _predicted(network, torch.stack([asked.source[e.index].x for e in part]))
         for entry, guess in zip(part, predicted, strict=True):
             known += entry.label is not None
             right += entry.label == guess
@@ -460,6 +452,14 @@ def _aimed(asked: Asked, index: ImageIndex) -> tuple[tuple[ImageEntry, ...], dic
     if not known:
         return tuple(aimed), None
     return tuple(aimed), {"trained": right / known, "chance": 1 / network.classes, "n": known}
+
+
+def _predicted(network: Network, x: Tensor) -> list[int]:
+    """The classes that a network predicts for images, none of which may go through layers that the first one did not."""
+    x = x.to(network.device)
+    check_routes(network, torch.split(x, network.largest_batch or ROUTED))
+    found: list[int] = logits_of(network, x, batch_size=8).argmax(1).tolist()
+    return found
 
 
 def _check_labelled(source: ImageSource, index: ImageIndex) -> None:
