@@ -19,7 +19,8 @@ PICTURE: Final = re.compile(rf"^!\[[^\]]*\]\((?!{WEB})[^)]*\)\n\n?", re.MULTILIN
 LINK: Final = re.compile(rf"\[([^\]]+)\]\((?!{WEB})([^)#]+)[^)]*\)")
 FENCE: Final = re.compile(r"^```.*?^```\n?", re.MULTILINE | re.DOTALL)
 NOTE: Final = (
-    "\n*The pages that are named here lie in the source distribution: in `docs/`, to be read as they are or built by `scripts/docs`.*\n"
+    "\n*The pages that are named here lie in the source distribution: in `docs/`, to be read as they are or built by "
+    "`scripts/docs`.*\n"
 )
 
 
