@@ -22,7 +22,9 @@ SOURCE: Final = (
 WHEEL: Final = (
     *("salsanity/py.typed", "salsanity/report/templates/report.html.j2", "salsanity/__init__.py"),
 )
-UNWANTED: Final = re.compile(r"(^|/)(__pycache__|\.venv|salsanity-runs|\.ipynb_checkpoints)(/|$)|\.pyc$")
+UNWANTED: Final = re.compile(
+    r"(^|/)(__pycache__|\.venv|salsanity-runs|\.ipynb_checkpoints)(/|$)|\.pyc$"
+)
 RELATIVE: Final = re.compile(r"\]\((?!https?://|#|mailto:)([^)]*)\)")
 
 
