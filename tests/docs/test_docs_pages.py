@@ -70,11 +70,24 @@ def contract(kind: type) -> int:
     return len(kept)
 
 
-@pytest.mark.parametrize("name", ["check", "method", "similarity", "initialiser"])
+@pytest.fixture
+def fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs of two draws and few images, whatever the page says: what they print is no number."""
+    asked = suite.run
+    small = {"draws": 2, "max_images": 4}
+    monkeypatch.setattr(suite, "run", lambda *given, **said: asked(*given, **{**said, **small}))
+
+
+@pytest.mark.usefixtures("fewer")
+@pytest.mark.parametrize("name", ["method", "similarity", "initialiser"])
 def test_what_is_added_runs_and_keeps_its_contract(name: str) -> None:
     found = page_of(f"docs/adding/{name}.md")
     (kind,) = (v for k, v in found.items() if k.startswith("Test") and isinstance(v, type))
     assert contract(kind) > 4
+
+
+def test_a_check_that_is_added_runs_and_keeps_its_contract() -> None:
+    assert contract(page_of("docs/adding/check.md")["TestUpsideDown"]) > 4
 
 
 @pytest.mark.parametrize("name", ["executor", "option", "library"])

@@ -15,7 +15,7 @@ from salsanity.models.load import load_model
 
 TABLE = re.compile(r"^Method +Verdict.*?(?=^Kept:)", re.MULTILINE | re.DOTALL)
 
-SMALLER = ["--similarity", "spearman", "--max-images", "6", "--draws", "3"]
+SMALLER = ["--similarity", "spearman", "--max-images", "4", "--draws", "2"]
 """Of the runs of which the page prints nothing."""
 
 
@@ -51,7 +51,7 @@ def test_the_page_from_its_first_line_to_its_last(
             assert set(given["result"].headlines["check"]) == {"cascade", "class"}
     sys.modules.pop("explainers", None)
     assert codes[:2] == [0, 1], told[:2]  # trained; `mine` FAILs
-    assert codes[2] in (0, 3), told[2]  # the better one does not
+    assert codes[2] in (0, 3), told[2]  # the better one does not, or four images are too few
     assert "dominated by the input" in " ".join(told[1].split())
     assert "mine" in told[2]
     assert (tmp_path / "first" / "report.html").is_file()
