@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 BLOCK = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.(?:py|toml))\n")
@@ -85,6 +87,11 @@ def commands(block: Block) -> Iterator[list[str]]:
             words = shlex.split(part, comments=True)
             if words:
                 yield words
+
+
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the pictures beside the report, which are most of what a small run takes; their own tests draw them."""
+    monkeypatch.setattr("salsanity.suite.judging.write_figures", lambda *given, **options: [])
 
 
 def names_of(options: Mapping[str, Any]) -> dict[str, Any]:

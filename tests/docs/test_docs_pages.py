@@ -19,7 +19,7 @@ import yaml
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from docs.pages import ROOT, Block, blocks, commands, names_of, pages, run, same_output
+from docs.pages import ROOT, Block, blocks, commands, names_of, pages, run, same_output, undrawn
 from salsanity import suite
 from salsanity.cli.app import COMMANDS, app_for
 from salsanity.cli.wishes import Wishes
@@ -44,6 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
+    undrawn(monkeypatch)
     yield
     for name in set(sys.modules) - known:
         if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
