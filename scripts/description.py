@@ -18,7 +18,10 @@ WEB: Final = r"https?://|#|mailto:"
 PICTURE: Final = re.compile(rf"^!\[[^\]]*\]\((?!{WEB})[^)]*\)\n\n?", re.MULTILINE)
 LINK: Final = re.compile(rf"\[([^\]]+)\]\((?!{WEB})([^)#]+)[^)]*\)")
 FENCE: Final = re.compile(r"^```.*?^```\n?", re.MULTILINE | re.DOTALL)
-NOTE: Final = "\n*The pages named here lie in the source distribution, in `docs/`, to be read so or built by `scripts/docs`.*\n"
+NOTE: Final = (
+    "\n*The pages that are named here lie in the source distribution: in `docs/`, to be read as they are or built by "
+    "`scripts/docs`.*\n"
+)
 
 
 def description(readme: str) -> str:

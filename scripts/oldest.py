@@ -43,7 +43,8 @@ def pinned(name: str) -> str:
 def main() -> int:
     """Print a line for each requirement."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for requirement in map(Requirement, project["dependencies"]):
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["captum"]]
+    for requirement in map(Requirement, wanted):
         if requirement.name == "torch" and not os.environ.get("OLDEST_TORCH"):
             print(pinned("torch"))
         else:

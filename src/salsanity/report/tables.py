@@ -58,7 +58,12 @@ def _verdicts(part: Part, *, is_first: bool) -> Iterator[RenderableType]:
 def plain_table(run: Run | Part) -> str:
     """Return the verdict table as on the terminal, 80 columns wide, without colour."""
     console = Console(
-        file=StringIO(), width=80, color_system=None, force_terminal=False, highlight=False
+        file=StringIO(),
+        width=80,
+        color_system=None,
+        force_terminal=False,
+        force_jupyter=False,  # which would show it in the cell
+        highlight=False,
     )
     with console.capture() as captured:
         console.print(verdict_table(run))

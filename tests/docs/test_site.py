@@ -1,0 +1,64 @@
+"""The site builds with warnings as errors, and every link inside it leads somewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from docs.pages import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import links
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs", reason="the extra docs is not installed")
+    folder = tmp_path_factory.mktemp("site") / "site"
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_every_link_leads_somewhere_and_nothing_is_loaded_from_outside(site: Path) -> None:
+    assert not [*links.wrong(site)]
+    assert str(ROOT) not in "".join(p.read_text("utf-8") for p in site.rglob("*.html"))
+
+
+def test_functions_options_and_notebooks_are_on_it(site: Path) -> None:
+    page = (site / "api" / "index.html").read_text("utf-8")
+    assert "Run any check, or several, on a trained classifier." in page
+    assert "--until-decided" in (site / "reference.html").read_text("utf-8")
+    assert (site / "examples" / "first_verdict.ipynb").is_file()
+    assert "Set-up: two commands" in (site / "contributing.html").read_text("utf-8")
+    assert 'id="salsanity.integrations.lightning.SanityChecks"' in (
+        site / "api" / "integrations.html"
+    ).read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('<a href="b.html">b</a>', "no such file"),
+        ('<a href="#nowhere">b</a>', "no such place"),
+        ('<script src="https://cdn.test/a.js"></script>', "from outside"),
+        ('<link rel="stylesheet" href="//cdn.test/a.css">', "from outside"),
+    ],
+)
+def test_twin_a_page_with_a_broken_link_is_found(tmp_path: Path, body: str, said: str) -> None:
+    (tmp_path / "index.html").write_text(f'<h1 id="here">{body}</h1><a href="#here">here</a>')
+    (found,) = links.wrong(tmp_path)
+    assert said in found
+
+
+def test_twin_a_page_that_tells_of_this_machine_is_found(tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text(f"<p>built in {tmp_path}</p>")
+    (found,) = links.wrong(tmp_path / "site")
+    assert "tells of this machine" in found
