@@ -36,8 +36,9 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """All pages that people read."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    """All pages that people read; DESCRIPTION.md is made of README.md."""
+    top = (page for page in ROOT.glob("*.md") if page.name != "DESCRIPTION.md")
+    return [*sorted(top), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def blocks(path: Path) -> list[Block]:

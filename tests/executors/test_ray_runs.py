@@ -88,10 +88,10 @@ def test_what_is_defined_within_a_function_travels_by_value(runner: Any, tmp_pat
         def forward(self, x: Tensor) -> Tensor:
             return self.inner(x) * 2
 
-    def explained(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    def magnitudes(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
         return plain_gradient(model, x, targets).abs()
 
-    asked = {**TINY, "methods": ["gradient", explained]}
+    asked = {**TINY, "methods": ["gradient", magnitudes]}
     here, there = (
         salsanity.run("cascade", Own().eval(), IMAGES, out=tmp_path / name, executor=how, **asked)
         for name, how in (("here", None), ("there", runner))

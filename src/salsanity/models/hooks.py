@@ -6,6 +6,7 @@ Hooks of an earlier guided backprop change every gradient; hooks that keep activ
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ def refuse_patched_classes(module: nn.Module) -> None:
     """Raise ModelError where layers of torch's have a forward that is none of torch's, for all networks of the process."""
     for part in module.modules():
         kind = type(part)
-        home = str(getattr(kind.forward, "__module__", ""))
+        forward = inspect.getattr_static(kind, "forward", None)  # TorchScript's asks the instance
+        home = str(getattr(forward, "__module__", torch.__name__))
         if kind.__module__.startswith("torch.nn.") and home.partition(".")[0] != torch.__name__:
             raise ModelError(
                 f"Expected torch's own {kind.__name__}.forward, but {home} has put another in its place, for every network of "
