@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 import salsanity
-from inception import PIXELS
+from inception import PIXELS, pictures
 from reproduce_imagenet import RESNET, builder
 from salsanity.checks.label_networks import Training, trained
 from salsanity.data.digits import digits_source
@@ -38,6 +38,9 @@ from salsanity.training.settings import DEMO, LABELS, TrainingSettings
 
 CHECKS = ("class", "repeat", "shift", "reparametrise", "smooth_cascade", "entropy", "exchange")
 METHODS = ("gradient", "smoothgrad", "guided_backprop", "gradcam", "input_x_gradient")
+COUNT = 6
+"""Photographs, without their labels: those are not the classes that the Inception v3 at hand knows."""
+
 INITS = {
     "smooth_cascade": "smooth_init",
     "entropy": "entropy_init",
@@ -89,8 +92,10 @@ def subjects(options: argparse.Namespace) -> dict[str, Callable[[], Subject]]:
         make = builder(options.data / "imagenet", name)
         model = make()
         load_weights(model, options.data / "imagenet" / f"{name}.safetensors")
-        images = open_folder(photographs, preprocessing=pixels)
-        return Subject(name, model, images, make, 6, 3, init, RULES, layer)
+        files = sorted(photographs.glob("*.JPEG"))[:COUNT]
+        unlabelled = pictures(kept.parent / "photographs", files)
+        images = open_folder(unlabelled, preprocessing=pixels)
+        return Subject(name, model, images, make, COUNT, 3, init, RULES, layer)
 
     return {
         "demo": digits,
