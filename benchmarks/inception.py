@@ -130,6 +130,7 @@ def inception(
     laid = options.out / "inception_v3-images"
     nine = pictures(laid / "nine", [junco, *photographs[:8]])
     one = pictures(laid / "one", [junco])
+    many = pictures(laid / "many", photographs[:24])  # without labels: they are of other classes
     folder = options.figures or options.out / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     every = [*METHODS, "integrated_gradients_smoothgrad"]
@@ -143,7 +144,7 @@ def inception(
     figure4 = run(nine, "cascade", make_model, options)(stages="all", draws=3, gallery=9)
     print(f"\nabsolute Spearman, nine images, three draws\n{beside(figure4).to_string()}")
     drawn(figure4, folder / "inception_v3-curves.png", options.dpi)
-    judged = run(options.data / "photographs", "verdict", make_model, options)(
+    judged = run(many, "verdict", make_model, options)(
         stages="verdict", draws=5, max_images=24
     )
     return [figure2, figure4, judged]
