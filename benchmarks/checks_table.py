@@ -146,8 +146,9 @@ def run(subject: Subject, check: str, folder: Path) -> salsanity.Result:
             refused = [m for m in methods if m in str(error)]
             if not refused:
                 raise
-            print(f"{subject.title}: left out {refused[0]}: {error}", flush=True)
-            methods.remove(refused[0])
+            worst = max(refused, key=len)
+            print(f"{subject.title}: left out {worst}: {error}", flush=True)
+            methods.remove(worst)
 
 
 def rows(title: str, check: str, folder: Path) -> list[str]:

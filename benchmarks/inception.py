@@ -144,7 +144,5 @@ def inception(
     figure4 = run(nine, "cascade", make_model, options)(stages="all", draws=3, gallery=9)
     print(f"\nabsolute Spearman, nine images, three draws\n{beside(figure4).to_string()}")
     drawn(figure4, folder / "inception_v3-curves.png", options.dpi)
-    judged = run(many, "verdict", make_model, options)(
-        stages="verdict", draws=5, max_images=24
-    )
+    judged = run(many, "verdict", make_model, options)(stages="verdict", draws=5, max_images=24)
     return [figure2, figure4, judged]
