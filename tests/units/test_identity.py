@@ -497,6 +497,19 @@ def test_a_file_counts_alike_whether_it_is_run_imported_or_loaded(
     assert print_of(run["explain"]) == before
 
 
+def test_a_file_counts_alike_where_pytest_rewrites_its_asserts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pytest rewrites the modules of a distribution with a plug-in: their names, whoever else bears them."""
+    pytest.register_assert_rewrite("explainers")
+    monkeypatch.syspath_prepend(str(folder))
+    before = print_of(loaded(folder))
+    forget()
+    rewritten = importlib.import_module("explainers")
+    assert any(name.startswith("@") for name in vars(rewritten)), "pytest rewrote nothing"
+    assert print_of(rewritten.explain) == before
+
+
 def test_a_file_of_the_users_with_the_name_of_a_module_of_pythons_is_the_users(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

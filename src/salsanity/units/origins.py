@@ -27,6 +27,7 @@ Namespace = Mapping[str, Any]
 
 OWN: Final = "salsanity"
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+_LOADED_BY: Final = frozenset({"__loader__", "__spec__", "__builtins__"})
 _LITERALS: Final = (bool, int, float, complex, str, bytes, type(None))
 
 
@@ -298,7 +299,9 @@ def held_by(module: Module) -> Iterator[Module]:
     """Yield the modules that a loaded module has in its globals, or has something from."""
     if module.namespace is None or module.file is None:
         return  # a notebook holds whatever was ever imported there
-    for value in list(module.namespace.values()):
+    for name, value in list(module.namespace.items()):
+        if name in _LOADED_BY or str(name).startswith("@"):
+            continue  # by whom it was loaded; and no text says "@", as pytest calls its helpers where it rewrites asserts
         if issubclass(type(value), ModuleType):
             yield module_of(vars(value))
         elif type(value) is FunctionType:
