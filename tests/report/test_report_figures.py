@@ -12,12 +12,15 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
-from synthetic_run import Recipe, write_cascade, write_labels
+from synthetic_run import STAGES_17, Recipe, write_cascade, write_labels
 
 from salsanity.errors import StoreError, UsageError
 from salsanity.report import figure, read_run, write_figures
+from salsanity.report.figures import grids
 from salsanity.report.figures.style import save
 from salsanity.report.folder import Run
 
@@ -87,6 +90,29 @@ def test_twin_another_figure_is_noticed(name: str, small: Run, small_labels: Run
     if os.environ.get("SALSANITY_GOLDENS") != "write":
         with pytest.raises(AssertionError):
             check_like(drawn, name)
+
+
+def outside(drawn: Figure) -> list[str]:
+    """The texts that the edge of a figure cuts off."""
+    FigureCanvasAgg(drawn).draw()
+    edge = drawn.bbox
+    texts = [t for t in drawn.findobj(Text) if t.get_text().strip() and t.get_visible()]
+    boxes = [(t.get_text(), t.get_window_extent()) for t in texts]
+    return [name for name, b in boxes if b.x1 > edge.x1 + 1 or b.y1 > edge.y1 + 1 or b.x0 < -1]
+
+
+@pytest.mark.parametrize("width", [None, 6.0])
+def test_long_names_of_stages_stay_inside_the_figure(
+    tmp_path: Path, width: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = (*STAGES_17[:-1], "Conv2d_1a_3x3")
+    recipe = Recipe(stages=stages, methods=FEW, images=4, gallery=1, side=16, hostile=False)
+    run = read_run(write_cascade(tmp_path, recipe))
+    drawn = figure(run, "cascade", width=width)
+    assert outside(drawn) == []
+    assert width is None or abs(drawn.get_figwidth() - width) < 0.01
+    monkeypatch.setattr(grids, "_overhang", lambda columns: 0.1)
+    assert outside(figure(run, "cascade", width=width)), "the twin's last stage is cut off"
 
 
 def test_figures_can_be_restyled(small: Run) -> None:

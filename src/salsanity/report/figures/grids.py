@@ -108,10 +108,11 @@ def _drawn(grid: Grid, view: str, *, photos: Sequence[GalleryImage], look: Look)
         return root(_filled(look.ax, grid, view, size, look))
     rows, columns = len(grid.rows), len(grid.columns)
     beside = len(photos) == len(grid.rows)
-    ch, cw = _cell(size, columns, look, labels=0.1 if beside else LABELS)
+    right = _overhang(grid.columns)
+    ch, cw = _cell(size, columns, look, labels=(0.1 if beside else LABELS) + right - 0.1)
     left = (0.1 if beside else LABELS) + cw + 3 * GAP
     top = 0.15 + _heading_height(grid.columns) + look.head
-    w = left + columns * (cw + GAP) + 0.1
+    w = left + columns * (cw + GAP) + right
     h = top + rows * (ch + GAP) + FOOT
     figure = Figure(figsize=(max(w, 3.2), h))
     axes = blank_axes(figure, left, FOOT, columns * (cw + GAP), rows * (ch + GAP))
@@ -143,6 +144,12 @@ def _filled(axes: Axes, grid: Grid, view: str, size: tuple[int, int], look: Look
 def _heading_height(columns: Sequence[str]) -> float:
     longest = max((len(line) for name in columns for line in name.split("\n")), default=0)
     return 0.28 if longest <= 11 else min(1.1, 0.2 + 0.055 * longest)
+
+
+def _overhang(columns: Sequence[str]) -> float:
+    """The inches right of the maps: a slanted heading of the last column leans out of it."""
+    slanted = _heading_height(columns) > 0.3
+    return 0.1 + (0.04 * len(columns[-1]) if slanted and columns else 0.0)
 
 
 def _mosaic(axes: Axes, grid: Grid, view: str, size: tuple[int, int], look: Look) -> None:
