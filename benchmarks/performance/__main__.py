@@ -1,6 +1,6 @@
 """What speed and memory come to, as ratios measured in one run on one machine.
 
-    python benchmarks/performance --data DATA/imagenet [--run RUN_FOLDER ...] [--only passes peer memory startup rounds]
+    python benchmarks/performance --data DATA/imagenet [--run RUN_FOLDER ...] [--only PART ...]
 
 DATA/imagenet holds `resnet18.py` and `resnet18.safetensors`. The peer needs Quantus 0.6 (`pip install quantus==0.6.0`); without
 it its lines say "not run". `--run`: finished runs, on whose scores `--until-decided` is replayed.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import torch
+from foreign import foreign
 from memory import memory, startup
 from once import once
 from peer import peer
@@ -27,7 +28,7 @@ from subject import HEADER, Row
 
 from passes import passes, similarities
 
-PARTS = ("passes", "peer", "memory", "startup", "rounds")
+PARTS = ("passes", "peer", "memory", "startup", "rounds", "explainers")
 
 
 def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
@@ -41,6 +42,8 @@ def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
                 Row("against Quantus + Captum", "", "", "", None, "10 times", None, "no quantus")
             ]
         return peer(options.data)
+    if part == "explainers":
+        return foreign(options.data)
     if part == "rounds":
         if options.run is None:
             return [Row("--until-decided", "", "", "", None, "at most 0.33", None, "no --run")]
