@@ -22,13 +22,14 @@ import torch
 from foreign import foreign
 from memory import memory, startup
 from once import once
+from outside import rest
 from peer import peer
 from rounds import rounds
 from subject import HEADER, Row
 
 from passes import passes, similarities
 
-PARTS = ("passes", "peer", "memory", "startup", "rounds", "explainers")
+PARTS = ("passes", "peer", "memory", "startup", "rounds", "outside", "explainers")
 
 
 def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
@@ -42,6 +43,8 @@ def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
                 Row("against Quantus + Captum", "", "", "", None, "10 times", None, "no quantus")
             ]
         return peer(options.data)
+    if part == "outside":
+        return rest(options.data)
     if part == "explainers":
         return foreign(options.data)
     if part == "rounds":

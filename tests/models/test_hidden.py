@@ -19,6 +19,7 @@ from salsanity.models.coverage import (
     still_trained,
 )
 from salsanity.models.network import prepare
+from salsanity.models.reading import Reader
 from salsanity.randomizers.draw import (
     He,
     Matched,
@@ -175,6 +176,94 @@ def test_packed_and_whole_number_weights_are_refused():
 
     with pytest.raises(ModelError, match=r"weight holds weights as whole numbers \(torch.int8\)"):
         prepare(Eight(), IMAGE)
+
+
+class FromCodebook(nn.Module):
+    """A layer whose weights are entries of a table of two, as in binary networks; which stands where was learned."""
+
+    def __init__(self, inputs: int, outputs: int, *, is_embedded: bool = False) -> None:
+        super().__init__()
+        drawn = torch.Generator().manual_seed(inputs + outputs)
+        self.register_buffer("codebook", torch.tensor([-0.13, 0.21]))
+        index = torch.randint(0, 2, (outputs, inputs), generator=drawn)
+        self.register_buffer("index", index)
+        self.is_embedded = is_embedded
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.is_embedded:
+            table = self.codebook[:, None]
+            return nn.functional.linear(x, nn.functional.embedding(self.index, table)[..., 0])
+        return nn.functional.linear(x, self.codebook[self.index.long()])
+
+
+def codebooks(*, is_embedded: bool = False) -> nn.Module:
+    layers = [FromCodebook(64, 12, is_embedded=is_embedded), nn.ReLU(), FromCodebook(12, 8)]
+    return nn.Sequential(nn.Flatten(), *layers, nn.ReLU(), nn.Linear(8, 3))
+
+
+def drawn_anew(network, draw) -> dict[str, Tensor]:
+    drawn = draw(network, 0)
+    return {f"{layer}.{name}": v for layer, tensors in drawn.items() for name, v in tensors.items()}
+
+
+@pytest.mark.parametrize("draw", [ModuleInit(), He(), TruncatedNormal(), Permute(), Matched()])
+@pytest.mark.parametrize("is_embedded", [False, True])
+def test_which_entry_of_a_codebook_stands_where_is_drawn_anew(draw, is_embedded) -> None:
+    network = prepare(codebooks(is_embedded=is_embedded), IMAGE)
+    drawn, trained = drawn_anew(network, draw), network.trained["1"]["index"]
+    index = drawn["1.index"]
+    assert index.dtype == trained.dtype
+    assert torch.equal(index.flatten().sort().values, trained.flatten().sort().values)
+    alike = float((index == trained).double().mean())
+    assert 0.4 < alike < 0.6  # by chance: half of two entries
+    assert learned_share(rows_of(network, draw)) == 1.0
+
+
+def test_twin_a_drawn_codebook_under_the_old_indices_keeps_the_pattern_of_the_weights(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Reader, "_picks", lambda self, source: False)
+    network = prepare(codebooks(), IMAGE)
+    assert "1.index" not in drawn_anew(network, ModuleInit())
+
+
+def test_indices_that_every_new_network_has_are_no_weights() -> None:
+    """Filters that a group turns, entries along diagonals: indices are the architecture's."""
+
+    class Turned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 64))
+            turns = [torch.rot90(torch.arange(64).view(8, 8), k).flatten() for k in range(4)]
+            self.register_buffer("turns", torch.stack(turns))
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            turned = self.weight[:, self.turns].flatten(0, 1)
+            return self.head(torch.relu(nn.functional.linear(x.flatten(1), turned)))
+
+    network = prepare(Turned(), IMAGE)
+    rows = rows_of(network, fresh_draw(network, Turned))
+    found = {row.tensor: (row.randomised, row.counts) for row in rows if row.layer == ""}
+    assert found == {"weight": (True, True), "turns": (False, False)}
+
+
+def test_positions_that_a_bias_is_looked_up_by_are_no_weights() -> None:
+    """As in windows of attention: what they pick is added, not multiplied."""
+
+    class Biased(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.table = nn.Linear(64, 12), nn.Parameter(torch.randn(30))
+            positions = torch.randint(0, 30, (12,), generator=torch.Generator().manual_seed(0))
+            self.register_buffer("positions", positions)
+            self.head = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(self.fc(x.flatten(1)) + self.table[self.positions]))
+
+    network = prepare(Biased(), IMAGE)
+    assert network.trace.kinds["", "positions"] == "whole numbers"
 
 
 class Complex(nn.Module):

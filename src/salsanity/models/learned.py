@@ -4,6 +4,7 @@ Parameters are learned. A buffer is, too, if the forward pass multiplies or adds
 evidence against it: it is a running statistic, is not saved with the network, acts on the raw input alone, is a mask of
 pruning, is mapped by a parameter first, or has the regular values of a filter, mask or table of numbers. Values that repeat
 are regular where whole rows do, as in banks of filters; weights of a few levels, as quantisation leaves them, are not.
+Indices that pick weights from a codebook are learned as well as the codebook.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def _kind(slot: Slot, use: Use | None) -> Kind:
     if slot.name in STATISTICS or (use is not None and "statistics" in use.roles):
         return "statistics"
     if not is_number:
-        return "whole numbers"
+        is_index = use is not None and use.picks and slot.tensor.dtype is not torch.bool
+        return "learned" if is_index and not are_in_order(slot.tensor) else "whole numbers"
     if use is None:
         return "unused"
     return "learned" if _is_learned(slot, use) else "constant"
@@ -112,6 +114,15 @@ def is_regular(tensor: Tensor) -> bool:
     if even and len(values) > 3:
         return True
     return _are_multiples(values) and _are_of_a_pattern(tensor, values, STEPS)
+
+
+def are_in_order(index: Tensor) -> bool:
+    """Whether indices are evenly spaced, or the same in most rows or columns, as an architecture lays them out."""
+    values = _values(index)
+    if len(torch.unique(values)) < 2 or len(torch.unique(values.diff())) < 2:
+        return True
+    tables = _tables(index, values)
+    return any(len(torch.unique(table, dim=0)) <= FEW * len(table) for table in tables)
 
 
 def _are_of_a_pattern(tensor: Tensor, values: Tensor, different: int) -> bool:

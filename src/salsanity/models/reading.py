@@ -90,12 +90,14 @@ class Use:
 
     `with_weights`: before anything from the input it met a parameter in a product, look-up or rounding, as coordinates do
     of which a small network makes biases. `pieces`: how many separate pieces of its memory are weights of linear maps, as in
-    one flat parameter that holds all layers; 0 where what is computed of it is.
+    one flat parameter that holds all layers; 0 where what is computed of it is. `picks`: it says which entries of another
+    tensor stand where in the weight of a linear map, as the indices of a codebook do.
     """
 
     roles: dict[Role, int]
     with_weights: bool = False
     pieces: int = 0
+    picks: bool = False
 
     @property
     def is_matrix(self) -> bool:
@@ -147,6 +149,7 @@ class _Source:
     with_weights: bool = False
     roles: dict[Role, int] = field(default_factory=dict)
     pieces: set[tuple[int, int]] = field(default_factory=set)
+    tables: set[int] = field(default_factory=set)
 
     @property
     def is_weight(self) -> bool:
@@ -210,7 +213,7 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def reading(self, result: Tensor | None) -> Reading:
         """Return what was read; `result`: the logits."""
         used = {
-            i: Use(dict(s.roles), s.with_weights, _separate(s.pieces))
+            i: Use(dict(s.roles), s.with_weights, _separate(s.pieces), self._picks(s))
             for i, s in enumerate(self.sources)
         }
         slots = {i: s.slot for i, s in enumerate(self.sources) if s.slot is not None}
@@ -304,8 +307,10 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     self.sources[i].pieces.add(_extent(tensor))
 
     def _meet_each_other(self, name: str, origins: list[_Origin]) -> None:
-        """Note what meets a parameter in a product, look-up or rounding before either meets anything from the input."""
+        """Note what picks from a table, or meets a parameter in a product, look-up or rounding, all before the input."""
         others = [i for origin in origins for i in origin.sources]
+        for i in (i for origin in origins[1:] for i in origin.sources if name in _LOOKUP):
+            self.sources[i].tables |= origins[0].sources
         is_mapped = name in _MATRIX or name in _LOOKUP or any(r in name for r in _ROUNDING)
         if is_mapped and any(self.sources[i].is_weight for i in others):
             for i in others:
@@ -334,6 +339,9 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self.origins[memory] = left if known is None else known.joined(left)
                 self.makers[memory] = _name_of(func)[1]
             self.alive.append(tensor)
+
+    def _picks(self, source: _Source) -> bool:
+        return any("matrix" in self.sources[i].roles for i in source.tables)
 
     def _weighs(self, index: int) -> bool:
         source = self.sources[index]

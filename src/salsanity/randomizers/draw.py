@@ -163,6 +163,8 @@ def _by_tensor(fill: Fill) -> Callable[[Owner, int], Values]:
 
 def _filled(fill: Fill, owner: Owner, name: str, tensor: Tensor, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed_for(seed, owner.path, name))
+    if not (tensor.is_floating_point() or tensor.is_complex()):  # indices of a codebook
+        return _shuffled(tensor, generator)
     wide = tensor.to(torch.promote_types(tensor.dtype, torch.float32))
     return fill(wide, role_of(owner.module, name, tensor), owner.module, generator).to(tensor.dtype)
 
@@ -233,6 +235,11 @@ def _permuted(tensor: Tensor, role: Role, module: nn.Module, generator: torch.Ge
     flat = tensor.flatten()
     if bool((flat == flat[0]).all()):
         return _matched(tensor, role, module, generator)
+    return _shuffled(tensor, generator)
+
+
+def _shuffled(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    flat = tensor.flatten()
     shuffled = flat[torch.randperm(len(flat), generator=generator)]
     # Of a few values, one permutation in a few changes nothing.
     return (flat.roll(1) if torch.equal(shuffled, flat) else shuffled).view_as(tensor)
