@@ -136,7 +136,10 @@ def _parts(spec: str) -> tuple[str, str]:
 def _hint(name: str, names: Mapping[str, object]) -> str:
     public = [n for n, value in names.items() if callable(value) and not n.startswith("_")]
     close = difflib.get_close_matches(name, public, 3) or public[:8]
-    return f"; it has {', '.join(close)}" if close else "; it defines nothing that can be called"
+    more = ", ..." if len(close) == 8 < len(public) else ""
+    return (
+        f"; it has {', '.join(close)}{more}" if close else "; it defines nothing that can be called"
+    )
 
 
 def _from_package(name: str) -> ModuleType:

@@ -90,7 +90,9 @@ def test_what_a_failed_call_left_on_the_network_does_not_meet_the_next_image(
         total = 2 * network.module[0].weight.sum()
         found = results(Foreign(forgetful, "forgetful"), network, together=3)
     assert isinstance(found, ForeignFailure)
-    assert found.reasons == (None, "forgetful raised ValueError: no", None)
+    line = forgetful.__code__.co_firstlineno + 4
+    said = f"forgetful raised ValueError: no (line {line} of test_foreign.py)"
+    assert found.reasons == (None, said, None)
     torch.testing.assert_close(found.maps[[0, 2]], X[[0, 2]] * total)
     assert not network.module[1]._forward_hooks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, Final
 
 from salsanity.checks.cascade import Cascade
@@ -48,8 +49,10 @@ DEFAULT: Final = "cascade"
 NEEDED: Final = ("name", "words", "lines", "controls")
 
 
-def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the checks that `names` name or are, with the options that are theirs.
+def checks_named(
+    names: Sequence[Any], options: Mapping[str, Any], *, known: Iterable[str] = ()
+) -> tuple[Any, ...]:
+    """Return the checks that `names` name or are, with the options that are theirs; `known`: options of others, for a hint.
 
     Raises `SpecError` for an option that none of them has, and `UsageError` for an unknown check, or one that is named twice.
     """
@@ -57,7 +60,7 @@ def checks_named(names: Sequence[Any], options: Mapping[str, Any]) -> tuple[Any,
     taken = {option for kind in kinds_named(names).values() for option in options_of(kind)}
     unknown = sorted(set(options) - taken)
     if unknown:
-        raise SpecError(_no_such_option(unknown[0], wanted))
+        raise SpecError(_no_such_option(unknown[0], wanted, {*taken, *known}))
     made = tuple(check_named(name, options) for name in wanted)
     called = [check.name for check in made]
     twice = sorted({name for name in called if called.count(name) > 1})
@@ -179,11 +182,17 @@ def _as_check(value: Any, words: str) -> Any:
     )
 
 
-def _no_such_option(option: str, wanted: Sequence[Any]) -> str:
+def _no_such_option(option: str, wanted: Sequence[Any], known: Iterable[str]) -> str:
     owners = [name for name, kind in BUILT_IN.items() if option in options_of(kind)]
     names = ", ".join(str(getattr(name, "name", name)) for name in wanted)
     if not owners:
-        return f"unknown option {option!r}; see docs/reference.md for those that there are"
+        close = get_close_matches(option, known, 1)
+        hint = (
+            f"; did you mean {close[0]!r}?"
+            if close
+            else "; `salsanity check --help` lists those that there are"
+        )
+        return f"unknown option {option!r}{hint}"
     return f"{option!r} is an option of the check {owners[0]}, which is not asked for (asked: {names}); leave it out"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from salsanity.errors import UsageError
+
+ALIASES: Final = {"tex": "latex", "markdown": "md"}
 
 
 def report(
@@ -21,7 +23,9 @@ def report(
     format: Annotated[
         list[str] | None,
         typer.Option(
-            help="What is written: html, pdf, png or svg (figures), md, csv, latex; repeat it (default: html and figures)."
+            metavar="NAME",
+            help="What is written: html, pdf, png or svg (figures), md, csv, latex; repeat it or join by commas (default: html "
+            "and figures).",
         ),
     ] = None,
     width: Annotated[
@@ -43,6 +47,7 @@ def report(
         page = out or folders[0] / "comparison.html"
         typer.echo(str(write_report(runs[0], page, *runs[1:])))
         return 0
+    format = format and [ALIASES.get(f, f) for joined in format for f in joined.split(",")]
     formats = format or ["png", "pdf", "svg"]
     written = write_takeaways(runs[0], [f for f in formats if f != "html"], width=_width(width))
     if format is None or "html" in formats:

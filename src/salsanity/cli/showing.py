@@ -57,6 +57,8 @@ def show(result: Result, *, as_json: bool, junit: Path | None = None) -> int:
         from rich.console import Console
 
         Console(highlight=False).print(verdict_table(result.run))
+        for note in (note for note in result.notes if note.startswith("Warning:")):
+            terminal().print(shown(note), markup=False)
     places = f"Run folder: {result.folder}\nReport: {result.folder / 'report.html'}"
     terminal().print(shown(places), markup=False)
     return int(result.exit_code)

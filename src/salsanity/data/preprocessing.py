@@ -20,6 +20,8 @@ INTERPOLATIONS: Final = ("bilinear", "bicubic", "nearest")
 LARGEST_SIDE: Final = 8192
 """Sides beyond this are taken for a mistake: one image would need gigabytes in every pass."""
 
+NOT_NORMALISED: Final = "Pixels go in as [0, 1], not normalised: give mean and std (--mean, --std) if the network expects that."
+
 LUMA: Final = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey (ITU-R BT.601, as in Pillow)."""
 
@@ -60,6 +62,16 @@ class Preprocessing:
                 None if (height, width) == (self.size, self.size) else round(self.size * 256 / 224)
             )
         return self.resize
+
+    @property
+    def words(self) -> str:
+        """Say what is done to pixels that are then fed to the network."""
+        side = "" if self.size is None else f"{self.size} x {self.size}, "
+        grey = "grey" if self.channels == 1 else "RGB"
+        if not self.mean:
+            return f"{side}{grey}, in [0, 1], not normalised"
+        mean, std = (" ".join(f"{v:.4g}" for v in values) for values in (self.mean, self.std))
+        return f"{side}{grey}, mean {mean}, sd {std}"
 
     def normalise(self, display: Tensor) -> Tensor:
         """Return (display - mean) / std, channel by channel; (..., C, H, W)."""
@@ -176,7 +188,10 @@ def _check_moments(mean: tuple[float, ...], std: tuple[float, ...], channels: in
             f"expected as many means as sds, got mean {mean or 'none'} and std {std or 'none'}; give both"
         )
     if mean and len(mean) not in (1, channels):
-        raise DataError(f"expected 1 or {channels} means, got {len(mean)}: {mean}")
+        wanted = "1 mean" if channels == 1 else f"1 or {channels} means"
+        raise DataError(
+            f"expected {wanted} for {channels} channel{'s' * (channels > 1)}, got {len(mean)}: {mean}"
+        )
     if not all(math.isfinite(value) for value in mean):
         raise DataError(f"expected finite means, got {mean}")
     if not all(math.isfinite(value) and value > 0 for value in std):

@@ -6,9 +6,12 @@ never look at the network. Here each runs on copies, under its own random state;
 
 from __future__ import annotations
 
+import sysconfig
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -25,6 +28,10 @@ from salsanity.passes.request import Foreign, PassResult
 from salsanity.seeds import seed_for
 from salsanity.symbols import neighbours_of
 
+_OURS: Final = str(Path(__file__).parents[1])
+_PYTHONS: Final = sysconfig.get_path("stdlib")
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+
 
 @dataclass(frozen=True)
 class ForeignFailure:
@@ -35,6 +42,16 @@ class ForeignFailure:
     """(B, ...) with NaN rows for the failed images; None where no image has a map."""
     enlarged_from: tuple[int, ...] | None = None
     aside: Aside | None = None
+
+
+def place_of(error: BaseException) -> str:
+    """Say in which line of the user's own files an error was raised, innermost; "" where none of these is known."""
+    found = ""
+    for frame in traceback.extract_tb(error.__traceback__):
+        file = Path(frame.filename)
+        if not ({*file.parts} & _INSTALLED or frame.filename.startswith((_OURS, _PYTHONS, "<"))):
+            found = f" (line {frame.lineno} of {file.name})"
+    return found
 
 
 class UnfitMaps(ValueError):
@@ -72,7 +89,7 @@ class _Task:
         words = " ".join(str(error).split())[:300]
         if isinstance(error, UnfitMaps):
             return words
-        return f"{self.request.name} raised {type(error).__name__}: {words[:200]}"
+        return f"{self.request.name} raised {type(error).__name__}: {words[:200]}{place_of(error)}"
 
 
 def explained_by(
@@ -153,6 +170,13 @@ _ENLARGING: Final[Mapping[int, str]] = {3: "linear", 4: "bilinear", 5: "trilinea
 """By the number of dimensions of a batch."""
 
 
+def _accepted(x: Tensor) -> str:
+    """Say which shapes maps of inputs `x` may have."""
+    whole, one = tuple(x.shape), (len(x), 1, *x.shape[2:])
+    shapes = dict.fromkeys([whole, one, (len(x), *x.shape[2:])] if x.dim() > 2 else [whole])
+    return " or ".join(map(str, shapes))
+
+
 def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
     """Bring what an explainer returned to maps of the inputs' height and width, on their device.
 
@@ -173,14 +197,14 @@ def as_maps(maps: object, x: Tensor, name: str) -> PassResult:
     )
     if not fits or tensor.numel() == 0:
         raise UnfitMaps(
-            f"expected maps of shape {tuple(x.shape)} or with one channel, got {tuple(tensor.shape)} from {name}"
+            f"expected maps of shape {_accepted(x)} or smaller in height and width, got {tuple(tensor.shape)} from {name}"
         )
     if tensor.shape[2:] == x.shape[2:]:
         return PassResult(tensor)
     larger = any(a > b for a, b in zip(tensor.shape[2:], x.shape[2:], strict=True))
     if x.dim() not in _ENLARGING or larger:
         raise UnfitMaps(
-            f"expected maps of shape {tuple(x.shape)}, got {tuple(tensor.shape)} from {name}"
+            f"expected maps of shape {_accepted(x)}, got {tuple(tensor.shape)} from {name}: only smaller maps are enlarged"
         )
     return PassResult(enlarged(tensor, x), enlarged_from=tuple(tensor.shape[2:]))
 

@@ -36,7 +36,8 @@ class Aside:
         return (
             f"{name} never ran the network that it was given, so its maps cannot depend on it, and no verdict would be about "
             f"{name}. Build what explains inside the function, around the `model` that is handed in, not around another one "
-            "beforehand, and keep no maps from one call to the next"
+            "beforehand, and keep no maps from one call to the next. A method that is meant to ignore the network needs no run: "
+            "the control `edge` shows what becomes of it"
         )
 
 

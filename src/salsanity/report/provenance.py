@@ -41,6 +41,7 @@ def facts(part: Part) -> list[Fact]:
         Fact("Parameters", f"{spec['model'].get('parameters', 0):,}"),
         Fact("Fingerprint of the weights", str(spec["model"].get("fingerprint", "not recorded"))),
         Fact("Images", f"{len(spec['images'])} of {_data(spec)}"),
+        *([Fact("Pixels", str(spec["data"]["pixels"]))] if spec["data"].get("pixels") else []),
         Fact("Class explained", _target(spec.get("target")), "target"),
         Fact("Compared by", ", ".join(similarity_name(s) for s in part.similarities)),
         *(Fact(label, str(value), TERM_OF.get(label)) for label, value in record.facts.items()),

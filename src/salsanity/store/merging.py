@@ -136,15 +136,16 @@ def _check_fits(first: Source, other: Source) -> None:
         "similarities' code": (_prints(first, "similarities"), _prints(other, "similarities")),
         "options of the run": (first.identity, other.identity),
         "networks": (first.spec.get("networks"), other.spec.get("networks")),
-        "checks": (_asked(first), _asked(other)),
+        **_checks(first, other),
         "version of salsanity": (_version(first, "salsanity"), _version(other, "salsanity")),
         "version of torch": (_version(first, "torch"), _version(other, "torch")),
     }
     for said, (one, two) in same.items():
         if one != two:
+            values = f" ({one} / {two})" if isinstance(one, str | int) else ""
             raise StoreError(
-                f"expected runs of the same question, got another one in {here}: {said} differ from {first.store.folder}; "
-                "put them side by side with `salsanity report`"
+                f"expected runs of the same question, got another one in {here}: {said} differ{values} from "
+                f"{first.store.folder}; put them side by side with `salsanity report`"
             )
 
 
@@ -154,6 +155,18 @@ def _prints(source: Source, kind: str) -> list[str]:
 
 def _version(source: Source, name: str) -> object:
     return (source.spec.get("versions") or {}).get(name)
+
+
+def _checks(first: Source, other: Source) -> dict[str, tuple[Any, Any]]:
+    """Return what two runs' checks ask, fact by fact where only facts differ, so that a difference has a name."""
+    one, two = _asked(first), _asked(other)
+    facts = {
+        f"{name}: {label}": (fact, other.records[name].facts.get(label))
+        for name, record in first.records.items()
+        for label, fact in record.facts.items()
+        if name in other.records and one.get(name) != two.get(name)
+    }
+    return {**facts, "checks": (one, two)}
 
 
 def _asked(source: Source) -> dict[str, Any]:
@@ -181,8 +194,8 @@ def _what(sources: Sequence[Source]) -> What:
         return "images"
     if len(set(seeds)) < len(seeds) or any(images != sets[0] for images in sets):
         raise StoreError(
-            "expected runs of different seeds with the same images, got others; use one --seed for other images, or for more "
-            "draws another --seed each on the same images (all of them: --max-images)"
+            "expected runs of different seeds with the same images, got others: where fewer images are taken than there are, the "
+            "seed chooses which. For more draws give each run a --seed and all images (--max-images), for other images one --seed"
         )
     for record in sources[0].records.values():
         if record.test != "retained" or record.is_fixed or sources[0].spec.get("networks"):

@@ -42,7 +42,7 @@ def asked(
     run = options_of(RunSpec)
     laid = {k: v for k, v in (usual or {}).items() if k in taken and k not in run}
     laid |= {k: v for k, v in options.items() if k not in run}
-    checks = checks_named(names, laid)
+    checks = checks_named(names, laid, known=run)
     own = {k: v for k, v in options.items() if k in run}
     refuse_lacking(checks, own)
     lacked = lacked_by_all(checks)

@@ -33,9 +33,12 @@ def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wante
     foreign = sum(counted.seconds.values())
     seconds = passes * run.speed.seconds + foreign + maps * each
     most = "At most " if run.spec.until_decided else ""
+    own = (
+        f"{passes:,} passes (forward and backward of one image) at {run.speed.seconds * 1e3:.3g} ms each, measured at batch "
+        f"size {run.speed.batch_size}, "
+    )
     narrator.say(
-        f"{most}{passes:,} passes (forward and backward of one image) at "
-        f"{run.speed.seconds * 1e3:.3g} ms each, measured at batch size {run.speed.batch_size}, {_foreign(run, foreign)}and "
+        f"{most}{own if passes else ''}{_foreign(run, foreign)}and "
         f"{maps:,} maps to compare at {each * 1e3:.2g} ms: {_about(seconds)}."
     )
     if len(run.settled) > 1:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
+from salsanity.data.preprocessing import Preprocessing
 from salsanity.methods import Method
 from salsanity.records import CONTROLS, VIEWS, CheckRecord, UnitKey
 from salsanity.store.directory import units_asked
@@ -34,7 +36,11 @@ def document_of(
             "fingerprint": run.network.fingerprint,
             "parameters": run.network.parameters,
         },
-        "data": {"name": run.source.name, "class_names": list(run.class_names) or None},
+        "data": {
+            "name": run.source.name,
+            "class_names": list(run.class_names) or None,
+            **_pixels(run),
+        },
         "images": [entry.to_json() for entry in run.entries],
         "methods": [m.name for m in run.tools.methods if m.name not in CONTROLS],
         "method_settings": {m.name: _settings(m) for m in run.tools.methods},
@@ -52,6 +58,14 @@ def document_of(
         **_for_old_readers(records[0]),
         **extra,
     }
+
+
+def _pixels(run: Run) -> dict[str, Any]:
+    """Return what is done to pixels, as settings and in words; nothing where images came as the network takes them."""
+    found = getattr(run.source, "preprocessing", None)
+    if not isinstance(found, Preprocessing):
+        return {}
+    return {"preprocessing": asdict(found), "pixels": found.words}
 
 
 def _run_settings(run: Run, units: Mapping[str, Any]) -> dict[str, Any]:

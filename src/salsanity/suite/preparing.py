@@ -474,10 +474,16 @@ def _check_labelled(source: ImageSource, index: ImageIndex) -> None:
 
 
 def _target(asked: Asked, entry: ImageEntry, predicted: int) -> int:
+    classes = asked.network.classes
+    if entry.label is not None and not 0 <= entry.label < classes:
+        raise DataError(
+            f"expected labels from 0 to {classes - 1}, the network's classes, got {entry.label} for {entry.name}; mend it, or "
+            "give the images without labels"
+        )
     if asked.spec.target != "label":
         return entry.target if entry.target >= 0 else predicted
     known = entry.label if asked.targets is None else asked.targets[entry.index]
-    what, classes = "labels" if asked.targets is None else "targets", asked.network.classes
+    what = "labels" if asked.targets is None else "targets"
     chosen = -1 if known is None else known
     if not 0 <= chosen < classes:
         raise DataError(
@@ -497,9 +503,10 @@ def _notes(asked: Asked, index: ImageIndex, allowed: Admitted, bench: Bench) -> 
     notes += [f"Left out {name}: {why}" for name, why in allowed.refused.items()]
     if index.duplicates:
         notes.append(f"{index.duplicates} image(s) have the pixels of another and were left out.")
-    if asked.network.device.type == "cpu" and asked.spec.samples is None:
+    effort = any(hasattr(m, name) for m in allowed.methods for name in ("samples", "steps_on_path"))
+    if effort and asked.network.device.type == "cpu" and asked.spec.samples is None:
         notes.append(
             f"On a CPU, noisy and path methods use {CPU_EFFORT} samples and steps (the paper: 50); change it with "
-            "--samples and --steps."
+            "samples and steps (--samples, --steps)."
         )
     return (*notes, *allowed.notes)

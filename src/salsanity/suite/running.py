@@ -14,12 +14,14 @@ from salsanity import registry
 from salsanity.checks.frame import BringsNetwork, Workshop
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource, for_classes
+from salsanity.data.preprocessing import NOT_NORMALISED, Preprocessing
 from salsanity.errors import UsageError
 from salsanity.executors.named import at_work
 from salsanity.executors.named import executor as executor_named
 from salsanity.executors.serial import Executor
 from salsanity.models.network import Network, lay_out, prepare
 from salsanity.models.outputs import as_choice
+from salsanity.models.untrained import WARNING, seems_untrained
 from salsanity.narrator import Narrator, Notes, Silent
 from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
@@ -106,7 +108,8 @@ def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Result:
     network = None if is_brought else _network(request, device)
     if network is not None:
         source, remarks = _fitted(request.source, network)
-        request, notes = replace(request, source=source), notes + remarks.tell(narrator)
+        request = replace(request, source=source)
+        notes += (remarks + _about(request, network)).tell(narrator)
     folder = request.out or _usual_folder(request, network, settings)
     with locked(folder):
         store = DirectoryStore(folder)
@@ -194,6 +197,17 @@ def _fitted(source: ImageSource, network: Network) -> tuple[ImageSource, Notes]:
         return source, Notes()
     fitted, remark = for_classes(source, network.classes)
     return fitted, Notes(() if remark is None else (remark,))
+
+
+def _about(request: Request, network: Network) -> Notes:
+    """Say what a person may have forgotten: weights, or to normalise pixels."""
+    known = any("untrained" in odd for odd in request.odd)
+    forgotten = [WARNING] if seems_untrained(network) and not known else []
+    plain = getattr(request.source, "preprocessing", None)
+    is_files = any(hasattr(request.source, held) for held in ("files", "urls", "items"))
+    if isinstance(plain, Preprocessing) and not plain.mean and is_files:
+        forgotten.append(NOT_NORMALISED)
+    return Notes(remarks=tuple(forgotten))
 
 
 def _usual_folder(

@@ -18,7 +18,7 @@ from salsanity.models.network import Network
 from salsanity.models.swap import swapped
 from salsanity.passes.backoff import with_backoff
 from salsanity.passes.derivative import differentiate
-from salsanity.passes.foreign import out_of_memory
+from salsanity.passes.foreign import out_of_memory, place_of
 from salsanity.passes.request import Foreign, Pass, Rule
 from salsanity.passes.schedule import State, evaluations
 from salsanity.similarity import Similarity
@@ -151,7 +151,7 @@ def requests_of(
         raise
     except Exception as error:
         raise MethodError(
-            f"{method.name} raised {type(error).__name__}: {error}; mend it, or leave it out"
+            f"{method.name} raised {type(error).__name__}: {error}{place_of(error)}; mend it, or leave it out"
         ) from error
     finally:
         steps.close()

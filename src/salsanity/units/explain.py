@@ -12,7 +12,7 @@ from torch import Tensor
 from salsanity.errors import SalsanityError
 from salsanity.methods.protocol import Inputs, Method, Steps
 from salsanity.models.network import Network
-from salsanity.passes.foreign import ForeignFailure, out_of_memory
+from salsanity.passes.foreign import ForeignFailure, out_of_memory, place_of
 from salsanity.passes.overheard import MOST_SAID, Aside, together
 from salsanity.passes.request import Foreign, Pass, PassResult
 from salsanity.passes.run import Answer, Batch, Setting, run
@@ -108,10 +108,9 @@ def _advance(running: _Running, results: tuple[PassResult, ...] | None, images: 
     except Exception as error:
         if out_of_memory(error):
             raise
-        words = (
-            f"{running.method.name} raised {type(error).__name__}: {' '.join(str(error).split())}"
-        )
-        running.ended = Explained(None, (words[:240],) * images)
+        words = " ".join(str(error).split())[:200]
+        said = f"{running.method.name} raised {type(error).__name__}: {words}{place_of(error)}"
+        running.ended = Explained(None, (said,) * images)
 
 
 def _finish(
