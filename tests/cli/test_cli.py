@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -247,3 +248,15 @@ def test_a_card_of_nothing_or_in_no_form_is_refused(
     assert run(["card", *given]) == 2
     assert list(tmp_path.iterdir()) == []  # nothing is written before everything can be
     assert words in " ".join(capfd.readouterr().err.split())
+
+
+def test_formats_of_a_report_may_be_joined_by_commas(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(FOLDERS[0], folder)
+    assert run(["report", str(folder), "--format", "md,tex", "--format", "csv"]) == 0
+    written = [Path(line).suffix for line in capfd.readouterr().out.split()]
+    assert written == [".md", ".tex", ".csv"]
+    assert run(["report", str(folder), "--format", "md,doc"]) == 2
+    assert "'doc'" in capfd.readouterr().err

@@ -106,6 +106,44 @@ def test_python_takes_the_preprocessing_that_the_command_line_takes(place: Path)
     assert [i["id"] for i in ours.spec["images"]] == [i["id"] for i in theirs["images"]]
 
 
+def test_what_is_done_to_pixels_is_recorded_and_told_where_it_may_be_forgotten(place: Path) -> None:
+    photos(place / "photos", *[(20, 20)] * 4)
+    plain = run("photos", place / "plain")
+    assert plain.spec["data"]["pixels"] == "RGB, in [0, 1], not normalised"
+    assert any("not normalised" in note for note in plain.notes)
+    fed = run("photos", place / "fed", size=12, mean=0.5, std=0.25)
+    assert fed.spec["data"]["pixels"] == "12 x 12, RGB, mean 0.5, sd 0.25"
+    assert fed.spec["data"]["preprocessing"]["std"] == [0.25]
+    assert not any("not normalised" in note for note in fed.notes)
+    given = run(X, place / "given")
+    assert "pixels" not in given.spec["data"]
+    assert not any("not normalised" in note for note in given.notes)
+
+
+def test_a_network_as_torch_left_it_is_named_in_python_and_under_the_table(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert any("seems to be untrained" in note for note in run(X, place / "r").notes)
+    trained = network()
+    with torch.no_grad():
+        trained[0].weight.mul_(2)
+    options = {**FAST, "out": place / "t"}
+    result = salsanity.model_randomization_test(trained, X, **options)
+    assert not any("seems to be untrained" in note for note in result.notes)
+    photos(place / "photos", *[(12, 12)] * 8)
+    check("--images", "photos")
+    assert "seems to be untrained" in capsys.readouterr().err.rpartition("Run folder")[0]
+
+
+@pytest.mark.parametrize("target", ["trained", "label"])
+def test_a_label_that_the_network_has_no_class_for_is_refused(place: Path, target: str) -> None:
+    photos(place / "photos", *[(12, 12)] * 4)
+    labels = {"0.png": 0, "1.png": 4, "2.png": 1, "3.png": 2}
+    (place / "photos" / "labels.json").write_text(json.dumps(labels))
+    with pytest.raises(DataError, match=r"labels from 0 to 3.*got 4 for 1\.png"):
+        run("photos", place / "r", target=target)
+
+
 def test_the_fixture_knows_the_preprocessing(place: Path) -> None:
     photos(place / "photos", *[(20, 20)] * 4)
     digests = {
