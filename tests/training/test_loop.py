@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from salsanity.errors import DataError, ModelError, SpecError, TrainingError
+from salsanity.training import loop
 from salsanity.training.evaluate import LabelledImages, accuracy
 from salsanity.training.loop import train
 from salsanity.training.settings import TrainingSettings
@@ -342,3 +343,61 @@ def test_a_network_without_parameters_is_refused():
 def test_settings_under_which_nothing_is_learned_are_refused(changes):
     with pytest.raises(SpecError, match="expected"):
         replace(SETTINGS, **changes)
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """The learning rate and the norm of all gradients at every step."""
+    seen = []
+    step = torch.optim.Adam.step
+
+    def told(self, *args):
+        gradients = [p.grad.flatten() for group in self.param_groups for p in group["params"]]
+        seen.append((self.param_groups[0]["lr"], float(torch.cat(gradients).norm())))
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", told)
+    return seen
+
+
+def rises(seen, *, over, to):
+    """The rate rises linearly over the first batches and stays."""
+    wanted = [to * min(1, (i + 1) / over) for i in range(len(seen))]
+    assert [rate for rate, _ in seen] == pytest.approx(wanted)
+
+
+def test_the_learning_rate_rises_over_the_first_batches(steps, monkeypatch):
+    train(network, blobs(), settings=replace(SETTINGS, warm_up=12), seed=0)
+    assert len(steps) == 20
+    rises(steps, over=12, to=1e-2)
+    steps.clear()
+    monkeypatch.setattr(loop, "_warm_up", lambda run, batch: None)
+    train(network, blobs(), settings=replace(SETTINGS, warm_up=12), seed=0)
+    with pytest.raises(AssertionError):
+        rises(steps, over=12, to=1e-2)
+
+
+def test_a_training_that_is_continued_rises_on(steps, tmp_path):
+    settings, path = replace(SETTINGS, warm_up=12), tmp_path / "checkpoint"
+    train(network, blobs(), settings=replace(settings, epochs=2), seed=0, checkpoint=path)
+    continued = train(network, blobs(), settings=settings, seed=0, checkpoint=path)
+    rises(steps, over=12, to=1e-2)
+    assert same(continued.model, train(network, blobs(), settings=settings, seed=0).model)
+
+
+def test_gradients_are_shortened(steps):
+    train(network, blobs(), settings=SETTINGS, seed=0)
+    free = [norm for _, norm in steps]
+    steps.clear()
+    limit = sorted(free)[len(free) // 2]
+    train(network, blobs(), settings=replace(SETTINGS, clip=limit), seed=0)
+    assert max(norm for _, norm in steps) == pytest.approx(limit, rel=1e-4)
+    assert max(free) > 1.1 * limit, "the twin, without, has longer ones"
+
+
+def test_what_is_not_asked_for_changes_no_print_of_a_training():
+    assert {"warm_up", "clip"}.isdisjoint(SETTINGS.course())
+    assert replace(SETTINGS, warm_up=3, clip=1.0).course()["clip"] == 1.0
+    for wrong in ({"warm_up": -1}, {"clip": -0.5}):
+        with pytest.raises(SpecError, match="at least 0"):
+            replace(SETTINGS, **wrong)

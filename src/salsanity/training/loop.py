@@ -18,6 +18,7 @@ from typing import Final, final
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.nn.utils import clip_grad_norm_
 from torch.optim import Adam
 
 from salsanity.errors import ModelError, SpecError, TrainingError
@@ -227,6 +228,7 @@ def _steps(run: _Run, number: int) -> tuple[float, float]:
     seen = 0
     sizes = batch_sizes(len(run.data), run.settings.batch_size)
     for step, rows in enumerate(torch.split(order, sizes), start=1):
+        _warm_up(run, number * run.clock.steps + step)
         loss, right = _step(run, run.data.images[rows], run.data.labels[rows])
         loss_sum += loss * len(rows)
         correct += right
@@ -236,11 +238,20 @@ def _steps(run: _Run, number: int) -> tuple[float, float]:
     return float(loss_sum) / seen, int(correct) / seen
 
 
+def _warm_up(run: _Run, batch: int) -> None:
+    """Set the learning rate of batch number `batch`, from 1 on."""
+    share = min(1.0, batch / run.settings.warm_up) if run.settings.warm_up else 1.0
+    for group in run.optimiser.param_groups:
+        group["lr"] = run.settings.learning_rate * share
+
+
 def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     run.optimiser.zero_grad(set_to_none=True)
     logits = _logits(run, images)
     loss = cross_entropy(logits.float() if logits.dtype != torch.float64 else logits, labels)
     loss.backward()  # type: ignore[no-untyped-call]
+    if run.settings.clip:
+        clip_grad_norm_(run.model.parameters(), run.settings.clip)
     run.optimiser.step()
     return loss.detach(), count_correct(logits.detach(), labels)
 

@@ -20,7 +20,8 @@ class TrainingSettings:
     epoch at whose end the accuracy on all training images exceeds it and `least_steps` batches were
     seen; None trains all epochs. `wanted`: the train accuracy that must be exceeded;
     None accepts any. `mixed_precision`: bfloat16 where the device is a GPU that has it; elsewhere
-    float32.
+    float32. `warm_up`: over so many first batches the learning rate rises linearly. `clip`: gradients are
+    shortened to this norm (Pascanu et al. 2013); 0 leaves them.
     """
 
     epochs: int = 100
@@ -32,6 +33,8 @@ class TrainingSettings:
     least_steps: int = 0
     wanted: float | None = 0.95
     mixed_precision: bool = True
+    warm_up: int = 0
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse settings under which nothing can be learned."""
@@ -39,7 +42,8 @@ class TrainingSettings:
             _check(name, getattr(self, name), at_least=1)
         _check("learning_rate", self.learning_rate, above=0)
         _check("l2", self.l2, at_least=0)
-        _check("least_steps", self.least_steps, at_least=0)
+        for name in ("least_steps", "warm_up", "clip"):
+            _check(name, getattr(self, name), at_least=0)
         for name in ("stop_at", "wanted"):
             _check(name, getattr(self, name) or 0.0, at_least=0, below=1)
 
@@ -74,7 +78,7 @@ def _check(
         raise SpecError(f"expected {name} {wanted}, got {value}")
 
 
-NEWER: Final = ("l2_spares", "least_steps")
+NEWER: Final = ("l2_spares", "least_steps", "warm_up", "clip")
 
 PAPER: Final = TrainingSettings(stop_at=0.95, least_steps=20_000)
 """The paper's setting, for 55,000 images: 20,000 batches of 50 (in whole epochs: 20,900), and for permuted labels as many
