@@ -16,16 +16,21 @@ from salsanity.verdicts import Difference, Side, difference
 APART: Final = (
     *("images", "stages", "blocks", "base", "versions", "hardware", "networks", "checks", "check"),
     *("half", "full", "order", "thresholds", "stages_mode", "batchnorm", "format_version"),
-    *("init", "draws"),
+    *("init", "draws", "seed", "batch_size"),
 )
-"""Keys of the spec that are compared by their size or in their own words, or that stand in the check's record."""
+"""Keys of the spec that are compared by their size or in their own words, that stand elsewhere, or are measured (the batch size)."""
 
-KEPT_ONLY: Final = ("identity", "units", "recorded_images")
-"""Settings that only say what the folder holds, or what stands elsewhere."""
+KEPT_ONLY: Final = (
+    *("identity", "units", "recorded_images", "notes", "image_problems", "memory_format", "batched"),
+)
+"""Settings that only say what the folder holds, what stands elsewhere or was measured, or that are sentences."""
 
-FOLLOWS: Final = ("network fingerprint", "network parameters", "stages", "batch size")
+FOLLOWS: Final = ("network fingerprint", "network parameters", "stages")
 FOLLOWING: Final = ("versions", "hardware", "settings", "data class names")
 """Settings, and how their names begin, that follow from another one or tell of the machine: they are shown last."""
+
+FEWEST: Final = 4
+"""Shared images from which on a difference is shown."""
 
 NAMED: Final = 6
 """Settings that the sentence names; the table has them all."""
@@ -58,10 +63,16 @@ class Shift:
         return f"{signed(low)} to {signed(high)}" if low == low else ""
 
     @property
+    def too_few(self) -> str:
+        """Why no difference is shown; empty where one is."""
+        images = self.found.n_images
+        return f"too few shared images: {images}" if images < FEWEST else ""
+
+    @property
     def shared(self) -> str:
         """On how much it was measured."""
-        images, draws = self.found.n_images, self.found.n_draws
-        return f"{images} shared images, {draws} shared draws"
+        draws = self.found.n_draws
+        return f"{self.found.n_images} shared images, {draws} shared {'draw' if draws == 1 else 'draws'}"
 
 
 @dataclass(frozen=True)
@@ -143,6 +154,7 @@ def _settings(part: Part) -> dict[str, Any]:
     return {
         "model": {"name": part.model_name},
         "init": record.init,
+        "seed": part.spec.get("seed"),
         "draws": record.draws,
         "line": {line.name: line.threshold for line in record.lines},
         "asked": dict(record.settings),
