@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from docs.pages import ROOT
+from docs.pages import ROOT, pages
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import links
@@ -20,7 +21,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     folder = tmp_path_factory.mktemp("site") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "SALSANITY_NOTEBOOKS_AS_KEPT": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -40,6 +41,33 @@ def test_functions_options_and_notebooks_are_on_it(site: Path) -> None:
     assert 'id="salsanity.integrations.lightning.SanityChecks"' in (
         site / "api" / "integrations.html"
     ).read_text("utf-8")
+
+
+CALLED_AS_A_FILE = re.compile(r">\s*[\w/-]+\.md\s*</a>")
+
+
+def test_links_are_called_as_the_pages_that_they_lead_to(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not CALLED_AS_A_FILE.findall(page.read_text("utf-8")), page.name
+    architecture = (site / "architecture.html").read_text("utf-8")
+    assert re.search(r'<a href="plugins.html[^>]*>Plug-ins</a>', architecture)
+
+
+def test_twin_a_link_called_as_a_file_is_found() -> None:
+    assert CALLED_AS_A_FILE.findall('<a href="science.html">science.md</a>')
+
+
+def test_the_first_page_is_called_home(site: Path) -> None:
+    text = (site / "tutorial.html").read_text("utf-8")
+    assert re.search(r'<a href="index.html" class="md-nav__link">\s*<span[^>]*>\s*Home\s*<', text)
+
+
+def test_what_is_installed_is_installed_from_a_checkout() -> None:
+    told = re.compile(r"pip install[^`#\n]*?[\s\"']salsanity\b")
+    assert told.search("pip install salsanity pytest")
+    assert told.search('pip install "salsanity[ray]"')
+    for page in pages():
+        assert not told.search(page.read_text("utf-8")), page.name
 
 
 @pytest.mark.parametrize(

@@ -364,7 +364,11 @@ def _by_check(gates: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
 def _coverage(recipe: Recipe) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in reversed(recipe.stages):
-        for tensor, kind in (("weight", "parameter"), ("bias", "parameter"), ("running_mean", "buffer")):
+        for tensor, kind in (
+            ("weight", "parameter"),
+            ("bias", "parameter"),
+            ("running_mean", "buffer"),
+        ):
             done = kind == "parameter"
             rows.append(
                 {

@@ -121,7 +121,7 @@ def test_what_was_measured_or_is_a_sentence_is_no_setting(cascade: Path) -> None
     settings = {
         **part.spec["settings"],
         **{"notes": ["Warning: odd."], "memory_format": "channels_last", "batched": {"mine": True}},
-        **{"image_problems": ["a.png is broken"]},
+        **{"image_problems": ["a.png is broken"], "baseline_pool": 3},
     }
     spec = dict(part.spec) | {"batch_size": 7, "seed": 1, "settings": settings}
     record = replace(part.record, init="he")
@@ -142,7 +142,7 @@ def test_runs_side_by_side_come_first_and_their_verdicts_before_their_settings(
         *('id="card"', 'id="verdicts"'),
     ]
     assert [text.index(words) for words in places] == sorted(text.index(w) for w in places)
-    assert "of two runs, the first: " in text
+    assert "first of two runs: " in text
 
 
 def cut(run: Run, images: int, draws: int) -> Run:

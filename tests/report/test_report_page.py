@@ -44,7 +44,9 @@ def broken(plain: Path) -> Run:
 
 def row_of(text: str, name: str) -> str:
     (found,) = [
-        row for row in re.findall(r"<tr>.*?</tr>", rows_of(text), re.S) if f"<b>{breakable(name)}</b>" in row
+        row
+        for row in re.findall(r"<tr>.*?</tr>", rows_of(text), re.S)
+        if f"<b>{breakable(name)}</b>" in row
     ]
     return str(found)
 

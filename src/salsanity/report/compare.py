@@ -18,12 +18,16 @@ APART: Final = (
     *("half", "full", "order", "thresholds", "stages_mode", "batchnorm", "format_version"),
     *("init", "draws", "seed", "batch_size"),
 )
-"""Keys of the spec that are compared by their size or in their own words, that stand elsewhere, or are measured (the batch size)."""
+"""Keys of the spec that are compared by their size or in their own words, that stand elsewhere, or that are measured."""
 
 KEPT_ONLY: Final = (
-    *("identity", "units", "recorded_images", "notes", "image_problems", "memory_format", "batched"),
+    *("identity", "units", "recorded_images", "baseline_pool", "notes", "image_problems"),
+    *("memory_format", "batched"),
 )
 """Settings that only say what the folder holds, what stands elsewhere or was measured, or that are sentences."""
+
+RESOLVED: Final = ("init", "draws")
+"""Settings of a check of which the record says what came of them."""
 
 FOLLOWS: Final = ("network fingerprint", "network parameters", "stages")
 FOLLOWING: Final = ("versions", "hardware", "settings", "data class names")
@@ -157,7 +161,7 @@ def _settings(part: Part) -> dict[str, Any]:
         "seed": part.spec.get("seed"),
         "draws": record.draws,
         "line": {line.name: line.threshold for line in record.lines},
-        "asked": dict(record.settings),
+        "asked": {k: v for k, v in record.settings.items() if k not in RESOLVED},
         **{k: v for k, v in part.spec.items() if k not in (*APART, "model")},
         "network": {k: v for k, v in part.spec["model"].items() if k != "name"},
         "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
