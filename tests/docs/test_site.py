@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -63,11 +64,41 @@ def test_the_first_page_is_called_home(site: Path) -> None:
 
 
 def test_what_is_installed_is_installed_from_a_checkout() -> None:
-    told = re.compile(r"pip install[^`#\n]*?[\s\"']salsanity\b")
+    told = re.compile(r"pip install[^`#\n]*?[ \"']salsanity\b")
     assert told.search("pip install salsanity pytest")
     assert told.search('pip install "salsanity[ray]"')
     for page in pages():
         assert not told.search(page.read_text("utf-8")), page.name
+
+
+BROKEN = """return [...document.querySelectorAll("table code")].filter((e) =>
+  e.getClientRects().length > 1 && !/[\\s-]/.test(e.textContent)).map((e) => e.textContent)
+  .concat(document.scrollingElement.scrollWidth > document.documentElement.clientWidth ? ["wide"] : [])"""
+
+
+def test_code_in_tables_stays_whole_and_no_page_is_wider_than_a_phone(
+    site: Path, tmp_path: Path
+) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for name in ("checks", "card", "ci", "explainers", "plugins", "adding/index"):
+            browser.get((site / f"{name}.html").as_uri())
+            assert browser.execute_script(BROKEN) == [], name
+        browser.execute_script("for (const s of document.styleSheets) s.disabled = true")
+        browser.execute_script("document.body.style.wordBreak = 'break-all'")
+        assert browser.execute_script(BROKEN) != [], "a word that breaks is noticed"
+    finally:
+        browser.quit()
 
 
 @pytest.mark.parametrize(
