@@ -123,7 +123,8 @@ def test_what_was_measured_or_is_a_sentence_is_no_setting(cascade: Path) -> None
         **{"notes": ["Warning: odd."], "memory_format": "channels_last", "batched": {"mine": True}},
         **{"image_problems": ["a.png is broken"], "baseline_pool": 3},
     }
-    spec = dict(part.spec) | {"batch_size": 7, "seed": 1, "settings": settings}
+    data = {**part.spec["data"], "preprocessing": {"size": 9}}
+    spec = dict(part.spec) | {"batch_size": 7, "seed": 1, "settings": settings, "data": data}
     record = replace(part.record, init="he")
     other = replace(run, spec=spec, parts=(replace(part, spec=spec, record=record),))
     (found,) = compare_runs(run, other)

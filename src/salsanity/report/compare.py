@@ -26,6 +26,9 @@ KEPT_ONLY: Final = (
 )
 """Settings that only say what the folder holds, what stands elsewhere or was measured, or that are sentences."""
 
+IN_WORDS: Final = "preprocessing"
+"""What the spec says of the images in words too, which are what is compared."""
+
 RESOLVED: Final = ("init", "draws")
 """Settings of a check of which the record says what came of them."""
 
@@ -163,6 +166,7 @@ def _settings(part: Part) -> dict[str, Any]:
         "line": {line.name: line.threshold for line in record.lines},
         "asked": {k: v for k, v in record.settings.items() if k not in RESOLVED},
         **{k: v for k, v in part.spec.items() if k not in (*APART, "model")},
+        "data": {k: v for k, v in part.spec.get("data", {}).items() if k != IN_WORDS},
         "network": {k: v for k, v in part.spec["model"].items() if k != "name"},
         "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
         "stages": list(record.stages),
