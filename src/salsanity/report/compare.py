@@ -166,7 +166,7 @@ def _settings(part: Part) -> dict[str, Any]:
         "line": {line.name: line.threshold for line in record.lines},
         "asked": {k: v for k, v in record.settings.items() if k not in RESOLVED},
         **{k: v for k, v in part.spec.items() if k not in (*APART, "model")},
-        "data": {k: v for k, v in part.spec.get("data", {}).items() if k != IN_WORDS},
+        "data": {k: v for k, v in (part.spec.get("data") or {}).items() if k != IN_WORDS},
         "network": {k: v for k, v in part.spec["model"].items() if k != "name"},
         "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
         "stages": list(record.stages),
