@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from mkdocs.structure.files import File, Files
+from notebooks import as_text, executed
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 ROOTS: Final = ("ARCHITECTURE", "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", "SECURITY")
@@ -16,8 +15,7 @@ ROOTS: Final = ("ARCHITECTURE", "CHANGELOG", "CODE_OF_CONDUCT", "CONTRIBUTING", 
 
 UPWARD: Final = re.compile(r"\]\((?:\.\./)+([A-Z_]+)\.md")
 FROM_ROOT: Final = re.compile(r"\]\(docs/")
-FROM_EXAMPLES: Final = re.compile(r"\]\(\.\./docs/")
-NOTEBOOK: Final = re.compile(r"\]\((\w+)\.ipynb\)")
+FILE: Final = re.compile(r"\[([\w/-]+\.md)\]\(")
 BESIDE: Final = re.compile(rf"\]\(({'|'.join(ROOTS)})\.md")
 
 SHIM: Final = "https://unpkg.com/iframe-worker/shim"
@@ -31,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(_made(config, f"{name.lower()}.md", as_page(text)))
     for path in sorted((ROOT / "examples").glob("*.ipynb")):
         source = path.read_text(encoding="utf-8")
-        text = as_text(json.loads(source), path.name)
+        text = as_text(executed(path), path.name)
         files.append(_made(config, f"examples/{path.stem}.md", text))
         files.append(_made(config, f"examples/{path.name}", source))
     return files
@@ -40,7 +38,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     """Lead links out of docs/ to the pages that stand for their files."""
     up = "../" * page.file.src_uri.count("/")
-    return UPWARD.sub(lambda found: f"]({up}{found[1].lower()}.md", markdown)
+    return titled(UPWARD.sub(lambda found: f"]({up}{found[1].lower()}.md", markdown))
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:
@@ -54,16 +52,17 @@ def as_page(text: str) -> str:
     return BESIDE.sub(lambda found: f"]({found[1].lower()}.md", FROM_ROOT.sub("](", text))
 
 
-def as_text(notebook: Mapping[str, Any], name: str) -> str:
-    """Return a notebook as Markdown: text as it is, code as blocks, and where the notebook itself is."""
-    parts = []
-    for cell in notebook["cells"]:
-        text = "".join(cell["source"])
-        linked = NOTEBOOK.sub(r"](\1.md)", FROM_EXAMPLES.sub("](../", text))
-        parts.append(linked if cell["cell_type"] == "markdown" else f"```python\n{text}\n```")
-    head, *rest = parts
-    note = f"*[The notebook itself]({name}), to run and to change.*"
-    return "\n\n".join([head, note, *rest]) + "\n"
+def titled(text: str) -> str:
+    """Return a page on which links are called as the pages that they lead to, where they were called as their files."""
+    return FILE.sub(lambda found: f"[{_title(found[1])}](", text)
+
+
+def _title(name: str) -> str:
+    """Return the title of a page, by the name of its file from the root or from docs/."""
+    home = next((f for f in (ROOT / name, ROOT / "docs" / name) if f.is_file()), None)
+    if home is None:
+        return name
+    return home.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
 
 
 def _made(config: Any, uri: str, text: str) -> File:

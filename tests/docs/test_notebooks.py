@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 
 from docs.pages import ROOT
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import notebooks
 
 BOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 SAID = {
@@ -48,6 +53,11 @@ def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     kinds = {k for c in book.cells for o in c.get("outputs", ()) for k in o.get("data", {})}
     assert "text/html" in kinds
     assert not [o for c in book.cells for o in c.get("outputs", ()) if _is_empty(o)]
+    page = notebooks.as_text(json.loads(nbformat.writes(book)), path.name)
+    shown = [c for c in book.cells if any(o.get("name") != "stderr" for o in c.get("outputs", ()))]
+    assert page.count('<div class="output">') >= len(shown) > 2
+    assert str(tmp_path) not in page
+    assert f"jupyter notebook examples/{path.name}" in page
 
 
 def _is_empty(output: Any) -> bool:
@@ -67,6 +77,45 @@ def test_a_notebook_is_kept_without_outputs(path: Path) -> None:
 
 def test_the_three_are_there() -> None:
     assert [path.stem for path in BOOKS] == sorted(SAID)
+
+
+def test_outputs_stand_below_their_cells() -> None:
+    outputs = [
+        {"output_type": "stream", "name": "stdout", "text": ["1 < 2\n", "\n", "and\n"]},
+        {"output_type": "stream", "name": "stderr", "text": "progress"},
+        {"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/plain": "x"}},
+        {"output_type": "display_data", "data": {"image/png": "aGVs\nbG8=\n"}},
+        {"output_type": "execute_result", "data": {"text/plain": "<Outcome>"}},
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title"]},
+        {"cell_type": "code", "source": "f()", "outputs": outputs},
+    ]
+    page = notebooks.as_text({"cells": cells}, "a.ipynb")
+    found = re.findall(r'<div class="output">(.*?)</div>', page, re.DOTALL)
+    assert found[0] == "<pre>1 &lt; 2\n\nand</pre>"
+    assert found[1] == "<b>x</b>"
+    assert found[2].startswith('<img src="data:image/png;base64,aGVsbG8=" alt=')
+    assert found[3:] == ["<pre>&lt;Outcome&gt;</pre>"]
+    assert "progress" not in page
+
+
+def test_a_notebook_is_run_once_for_each_state_of_the_sources(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.ipynb"
+    path.write_text('{"cells": []}')
+    ran: list[Path] = []
+    monkeypatch.delenv(notebooks.AS_KEPT, raising=False)
+    monkeypatch.setattr(notebooks, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(notebooks, "run", lambda path: ran.append(path) or {"cells": [len(ran)]})
+    assert [notebooks.executed(path)["cells"] for _ in range(2)] == [[1], [1]]
+    path.write_text('{"cells": [ ]}')
+    assert notebooks.executed(path)["cells"] == [2]
+    assert len([*(tmp_path / "cache").iterdir()]) == 1
+    monkeypatch.setenv(notebooks.AS_KEPT, "1")
+    assert notebooks.executed(path)["cells"] == []
+    assert len(ran) == 2
 
 
 @pytest.mark.filterwarnings("ignore")

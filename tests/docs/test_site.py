@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from docs.pages import ROOT
+from docs.pages import ROOT, pages
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import links
@@ -20,7 +22,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pytest.importorskip("mkdocs", reason="the extra docs is not installed")
     folder = tmp_path_factory.mktemp("site") / "site"
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "-d", str(folder)]
-    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "SALSANITY_NOTEBOOKS_AS_KEPT": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -40,6 +42,63 @@ def test_functions_options_and_notebooks_are_on_it(site: Path) -> None:
     assert 'id="salsanity.integrations.lightning.SanityChecks"' in (
         site / "api" / "integrations.html"
     ).read_text("utf-8")
+
+
+CALLED_AS_A_FILE = re.compile(r">\s*[\w/-]+\.md\s*</a>")
+
+
+def test_links_are_called_as_the_pages_that_they_lead_to(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        assert not CALLED_AS_A_FILE.findall(page.read_text("utf-8")), page.name
+    architecture = (site / "architecture.html").read_text("utf-8")
+    assert re.search(r'<a href="plugins.html[^>]*>Plug-ins</a>', architecture)
+
+
+def test_twin_a_link_called_as_a_file_is_found() -> None:
+    assert CALLED_AS_A_FILE.findall('<a href="science.html">science.md</a>')
+
+
+def test_the_first_page_is_called_home(site: Path) -> None:
+    text = (site / "tutorial.html").read_text("utf-8")
+    assert re.search(r'<a href="index.html" class="md-nav__link">\s*<span[^>]*>\s*Home\s*<', text)
+
+
+def test_what_is_installed_is_installed_from_a_checkout() -> None:
+    told = re.compile(r"pip install[^`#\n]*?[ \"']salsanity\b")
+    assert told.search("pip install salsanity pytest")
+    assert told.search('pip install "salsanity[ray]"')
+    for page in pages():
+        assert not told.search(page.read_text("utf-8")), page.name
+
+
+BROKEN = """return [...document.querySelectorAll("table code")].filter((e) =>
+  e.getClientRects().length > 1 && !/[\\s-]/.test(e.textContent)).map((e) => e.textContent)
+  .concat(document.scrollingElement.scrollWidth > document.documentElement.clientWidth ? ["wide"] : [])"""
+
+
+def test_code_in_tables_stays_whole_and_no_page_is_wider_than_a_phone(
+    site: Path, tmp_path: Path
+) -> None:
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("chromium and chromedriver are not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}"):
+        options.add_argument(flag)
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
+    try:
+        size = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        for name in ("checks", "card", "ci", "explainers", "plugins", "adding/index"):
+            browser.get((site / f"{name}.html").as_uri())
+            assert browser.execute_script(BROKEN) == [], name
+        browser.execute_script("for (const s of document.styleSheets) s.disabled = true")
+        browser.execute_script("document.body.style.wordBreak = 'break-all'")
+        assert browser.execute_script(BROKEN) != [], "a word that breaks is noticed"
+    finally:
+        browser.quit()
 
 
 @pytest.mark.parametrize(

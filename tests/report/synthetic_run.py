@@ -170,7 +170,11 @@ def cascade_record(recipe: Recipe) -> CheckRecord:
         measures=recipe.similarities,
         is_course=True,
         init=recipe.init,
-        facts={"Order": recipe.order.replace("_", "-"), "Initialiser": recipe.init},
+        facts={
+            "Order": recipe.order.replace("_", "-"),
+            "Initialiser": recipe.init,
+            "BatchNorm statistics": "keep",
+        },
         settings={"order": recipe.order, "stages": recipe.mode, "keep": []},
     )
 
@@ -360,7 +364,11 @@ def _by_check(gates: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:
 def _coverage(recipe: Recipe) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in reversed(recipe.stages):
-        for tensor, kind in (("weight", "parameter"), ("bias", "parameter"), ("mean", "buffer")):
+        for tensor, kind in (
+            ("weight", "parameter"),
+            ("bias", "parameter"),
+            ("running_mean", "buffer"),
+        ):
             done = kind == "parameter"
             rows.append(
                 {

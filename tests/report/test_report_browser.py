@@ -250,8 +250,29 @@ def test_nothing_is_cut_overlapping_or_blank(
 )
 def test_twin_faults_are_noticed(page: webdriver.Chrome, fault: str) -> None:
     page.execute_script(fault)
-    page.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+    settled(page)
     assert page.execute_script(FAULTS) != []
+
+
+def settled(browser: webdriver.Chrome) -> None:
+    browser.execute_async_script("requestAnimationFrame(() => setTimeout(arguments[0], 50))")
+
+
+@pytest.mark.parametrize("name", ["several", "compared", "card"])
+def test_what_goes_on_beyond_the_edge_fades_until_its_end(
+    browser: webdriver.Chrome, pages: dict[str, str], name: str
+) -> None:
+    resize(browser, *SIZES["phone"])
+    browser.get(pages[name])
+    settled(browser)
+    odd = """return [...document.querySelectorAll(".scroll")].filter((e) => e.checkVisibility() &&
+      (e.scrollWidth > e.clientWidth + 4) !== (getComputedStyle(e).maskImage !== "none")).length"""
+    wide = """const wide = [...document.querySelectorAll(".scroll.more")];
+      for (const e of wide) e.scrollLeft = e.scrollWidth; return wide.length"""
+    assert browser.execute_script(odd) == 0
+    assert browser.execute_script(wide) > 0
+    settled(browser)
+    assert browser.execute_script(wide) == 0
 
 
 def picture(browser: webdriver.Chrome, what: str) -> np.ndarray:

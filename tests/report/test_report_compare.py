@@ -4,9 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from salsanity.records import Outcome
-from salsanity.report import read_run
+from salsanity.report import Run, read_run
 from salsanity.report.compare import compare_runs, signed
 from salsanity.report.html import render
+from salsanity.rows import Rows
 
 
 def test_equal_runs_do_not_differ(cascade: Path) -> None:
@@ -112,6 +113,56 @@ def test_equal_runs_have_no_difference(cascade: Path) -> None:
         assert shift is not None
         assert (shift.found.value, shift.found.low, shift.found.high) == (0, 0, 0)
         assert not shift.found.is_clear
+
+
+def test_what_was_measured_or_is_a_sentence_is_no_setting(cascade: Path) -> None:
+    run = read_run(cascade)
+    (part,) = run.parts
+    settings = {
+        **part.spec["settings"],
+        **{"notes": ["Warning: odd."], "memory_format": "channels_last", "batched": {"mine": True}},
+        **{"image_problems": ["a.png is broken"], "baseline_pool": 3},
+    }
+    data = {**part.spec["data"], "preprocessing": {"size": 9}}
+    spec = dict(part.spec) | {"batch_size": 7, "seed": 1, "settings": settings, "data": data}
+    record = replace(part.record, init="he")
+    other = replace(run, spec=spec, parts=(replace(part, spec=spec, record=record),))
+    (found,) = compare_runs(run, other)
+    assert [(d.key, d.values) for d in found.differences] == [
+        ("init", ("module", "he")),
+        ("seed", ("0", "1")),
+    ]
+
+
+def test_runs_side_by_side_come_first_and_their_verdicts_before_their_settings(
+    several: Path, plain: Path
+) -> None:
+    text = render(read_run(several), read_run(plain))
+    places = [
+        *('id="compared"', "Verdicts, and how they differ", "Settings that differ</"),
+        *('id="card"', 'id="verdicts"'),
+    ]
+    assert [text.index(words) for words in places] == sorted(text.index(w) for w in places)
+    assert "first of two runs: " in text
+
+
+def cut(run: Run, images: int, draws: int) -> Run:
+    """The run as if scores of only so many images and draws were there."""
+    (part,) = run.parts
+    kept = {entry["id"] for entry in part.spec["images"][:images]}
+    scores = part.scores
+    few = scores[scores["image"].isin(kept) & (scores["draw"] < draws)]
+    return replace(run, parts=(replace(part, rows=Rows.of(few)),))
+
+
+def test_where_hardly_an_image_is_shared_no_difference_is_shown(cascade: Path) -> None:
+    run = read_run(cascade)
+    text = render(run, cut(run, 1, 3))
+    assert "too few shared images: 1" in text
+    assert 'class="shift' not in text
+    text = render(run, cut(run, 4, 1))
+    assert "4 shared images, 1 shared draw<" in text
+    assert "too few shared images" not in text
 
 
 def test_a_difference_is_written_with_its_sign() -> None:

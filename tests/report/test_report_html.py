@@ -18,7 +18,9 @@ from synthetic_run import SCRIPT, Recipe, write_cascade
 from salsanity.errors import StoreError
 from salsanity.records import Outcome
 from salsanity.report import notebook_html, read_run, terms, write_report
-from salsanity.report.html import render
+from salsanity.report.folder import Json, Run
+from salsanity.report.html import breakable, render
+from salsanity.report.provenance import facts
 from salsanity.report.terms import glossary
 from salsanity.report.tiles import album, example
 from salsanity.report.worst import worst_first
@@ -312,6 +314,7 @@ def test_beside_every_pass_stands_that_noise_passes_too(cascade: Path, text: str
 def test_rows_stand_worst_first(cascade: Path, text: str) -> None:
     (part,) = read_run(cascade).parts
     table = text[text.index('<table class="verdicts rows">') : text.index("Every cell")]
+    table = table.replace("<wbr>", "")
     places = [table.index(f"<b>{part.names[m]}</b>") for m in worst_first(part)]
     assert places == sorted(places)
 
@@ -382,6 +385,64 @@ def test_the_notebook_summary_is_escaped(cascade: Path, distrusted: Path) -> Non
     assert fragment.count("<tr>") == 11 + 3  # verdicts, and two methods' maps
     assert fragment.count("pure noise passes too: ") == 6
     assert "cannot be trusted" in notebook_html(read_run(distrusted))
+
+
+def with_notes(run: Run, *notes: str) -> Run:
+    spec = dict(run.spec) | {"settings": {**run.spec["settings"], "notes": list(notes)}}
+    parts = tuple(replace(part, spec=spec) for part in run.parts)
+    return replace(run, spec=spec, parts=parts)
+
+
+def test_notes_stand_under_how_it_was_run_and_warnings_at_the_head_too(plain: Path) -> None:
+    run = read_run(plain)
+    text = render(with_notes(run, "Warning: no weights <were> given.", "Initialiser he (asked)."))
+    head, how = text[: text.index("<main>")], text[text.index('id="how"') :]
+    assert "<b>Warning:</b> No weights &lt;were&gt; given.</p>" in head
+    assert "Initialiser he (asked)." not in head
+    for note in ("<li>Warning: no weights &lt;were&gt; given.</li>", "<li>Initialiser he (asked)."):
+        assert note in how[: how.index("<details>")]
+    assert head.index('class="answer"') < head.index('class="warned"') < head.index('class="tally"')
+
+
+def test_twin_a_run_without_warnings_has_no_box(plain: Path) -> None:
+    run = read_run(plain)
+    assert 'class="warned"' not in render(with_notes(run, "Initialiser he (asked)."))
+    assert "Notes of the run" not in render(run)
+
+
+def test_a_warning_of_a_run_that_is_only_compared_is_shown(plain: Path) -> None:
+    run = read_run(plain)
+    assert "<b>Warning:</b> Odd.</p>" in render(run, with_notes(run, "Warning: odd."))
+
+
+def test_what_batchnorm_does_is_left_out_where_there_is_none(plain: Path) -> None:
+    run = read_run(plain)
+    (part,) = run.parts
+    rows = tuple(row for row in part.coverage if row["kind"] == "parameter")
+    assert len(rows) < len(part.coverage)
+
+    def names(coverage: tuple[Json, ...]) -> set[str]:
+        return {fact.name for fact in facts(replace(part, coverage=coverage))}
+
+    assert "BatchNorm statistics" not in names(rows)
+    assert "BatchNorm statistics" in names(part.coverage)
+    assert "BatchNorm statistics" in names(())
+
+
+def test_a_long_name_breaks_at_its_joints(plain: Path) -> None:
+    run = read_run(plain)
+    (part,) = run.parts
+    names = {m: "explainers.py:grad_squared" if m == "gradient" else m for m in part.methods}
+    assert breakable(names["gradient"]) == "explainers.py:<wbr>grad_<wbr>squared"
+    text = render(run)
+    assert text.count("Input × gradient</th>") > 0
+    assert breakable("<b>_x") == "&lt;b&gt;_<wbr>x"
+
+
+def test_the_line_between_stages_is_explained_by_its_name(cascade: Path, labels: Path) -> None:
+    seen = " ".join("".join(Page(render(read_run(cascade))).text).split())
+    assert "(a thin grey line marks the stage of half)" in seen
+    assert "a thin grey line" not in render(read_run(labels))
 
 
 def test_the_foot_names_the_version_that_ran(text: str) -> None:

@@ -13,7 +13,7 @@ from salsanity.records import Outcome
 from salsanity.report import notebook_html, read_run, summary_sentences, write_report
 from salsanity.report.charts import curve_groups
 from salsanity.report.folder import Run
-from salsanity.report.html import render
+from salsanity.report.html import breakable, render
 from salsanity.report.rows import method_rows
 from salsanity.report.summary import short_answer
 from salsanity.report.tables import plain_table
@@ -44,7 +44,9 @@ def broken(plain: Path) -> Run:
 
 def row_of(text: str, name: str) -> str:
     (found,) = [
-        row for row in re.findall(r"<tr>.*?</tr>", rows_of(text), re.S) if f"<b>{name}</b>" in row
+        row
+        for row in re.findall(r"<tr>.*?</tr>", rows_of(text), re.S)
+        if f"<b>{breakable(name)}</b>" in row
     ]
     return str(found)
 

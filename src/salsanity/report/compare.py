@@ -16,16 +16,28 @@ from salsanity.verdicts import Difference, Side, difference
 APART: Final = (
     *("images", "stages", "blocks", "base", "versions", "hardware", "networks", "checks", "check"),
     *("half", "full", "order", "thresholds", "stages_mode", "batchnorm", "format_version"),
-    *("init", "draws"),
+    *("init", "draws", "seed", "batch_size"),
 )
-"""Keys of the spec that are compared by their size or in their own words, or that stand in the check's record."""
+"""Keys of the spec that are compared by their size or in their own words, that stand elsewhere, or that are measured."""
 
-KEPT_ONLY: Final = ("identity", "units", "recorded_images")
-"""Settings that only say what the folder holds, or what stands elsewhere."""
+KEPT_ONLY: Final = (
+    *("identity", "units", "recorded_images", "baseline_pool", "notes", "image_problems"),
+    *("memory_format", "batched"),
+)
+"""Settings that only say what the folder holds, what stands elsewhere or was measured, or that are sentences."""
 
-FOLLOWS: Final = ("network fingerprint", "network parameters", "stages", "batch size")
+IN_WORDS: Final = "preprocessing"
+"""What the spec says of the images in words too, which are what is compared."""
+
+RESOLVED: Final = ("init", "draws")
+"""Settings of a check of which the record says what came of them."""
+
+FOLLOWS: Final = ("network fingerprint", "network parameters", "stages")
 FOLLOWING: Final = ("versions", "hardware", "settings", "data class names")
 """Settings, and how their names begin, that follow from another one or tell of the machine: they are shown last."""
+
+FEWEST: Final = 4
+"""Shared images from which on a difference is shown."""
 
 NAMED: Final = 6
 """Settings that the sentence names; the table has them all."""
@@ -58,10 +70,16 @@ class Shift:
         return f"{signed(low)} to {signed(high)}" if low == low else ""
 
     @property
+    def too_few(self) -> str:
+        """Why no difference is shown; empty where one is."""
+        images = self.found.n_images
+        return f"too few shared images: {images}" if images < FEWEST else ""
+
+    @property
     def shared(self) -> str:
         """On how much it was measured."""
-        images, draws = self.found.n_images, self.found.n_draws
-        return f"{images} shared images, {draws} shared draws"
+        draws = self.found.n_draws
+        return f"{self.found.n_images} shared images, {draws} shared {'draw' if draws == 1 else 'draws'}"
 
 
 @dataclass(frozen=True)
@@ -143,10 +161,12 @@ def _settings(part: Part) -> dict[str, Any]:
     return {
         "model": {"name": part.model_name},
         "init": record.init,
+        "seed": part.spec.get("seed"),
         "draws": record.draws,
         "line": {line.name: line.threshold for line in record.lines},
-        "asked": dict(record.settings),
+        "asked": {k: v for k, v in record.settings.items() if k not in RESOLVED},
         **{k: v for k, v in part.spec.items() if k not in (*APART, "model")},
+        "data": {k: v for k, v in (part.spec.get("data") or {}).items() if k != IN_WORDS},
         "network": {k: v for k, v in part.spec["model"].items() if k != "name"},
         "settings": {k: v for k, v in recorded.items() if k not in KEPT_ONLY},
         "stages": list(record.stages),

@@ -105,7 +105,7 @@ def render(run: Run, *others: Run) -> str:
     ]
     joined = {id(part) for part in parts}
     shown = [run, *(o for o in others if any(id(part) in joined for part in o.parts))]
-    return _page(run, shown, sections, compare_runs(run, *others), count=1 + len(others))
+    return _page(run, shown, sections, compare_runs(run, *others), others=others)
 
 
 def _section(name: str, part: Part, records: list[CheckRecord], budget: int) -> Section:
@@ -150,7 +150,7 @@ def _page(
     sections: list[Section],
     comparisons: list[Comparison],
     *,
-    count: int,
+    others: Sequence[Run],
 ) -> str:
     style, script = _own("report.css"), _own("report.js")
     worst = worst_part(run)
@@ -163,8 +163,10 @@ def _page(
             sections=sections,
             card=card_of(*runs) if len(sections) > 1 else None,
             distrust=[reason for one in runs for reason in distrust(one)],
+            warnings=provenance.warnings(one.parts[0] for one in (run, *others)),
+            notes=[*dict.fromkeys(n for one in runs for n in provenance.notes(one.parts[0]))],
             comparisons=comparisons,
-            runs_count=COUNTS.get(count, str(count)),
+            runs_count=COUNTS.get(1 + len(others), str(1 + len(others))),
             networks=provenance.networks(run.parts[0]),
             settings=provenance.method_settings(run.parts[0]),
             coverage=provenance.coverage(run.parts[0]),
@@ -254,7 +256,7 @@ def _own(name: str) -> str:
     return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
 
 
-def _breakable(text: str) -> Markup:
+def breakable(text: str) -> Markup:
     """Let a name such as `library:Class(option=1)` break at its joints, not within a word."""
     jointed = re.sub(r"(?<=[:_,=])|(?=\()|(?<=[a-z])(?=[A-Z])", "<wbr>", str(escape(text)))
     return Markup(jointed)  # noqa: S704  # nosec B704 - escaped
@@ -264,7 +266,7 @@ FILTERS: Final = {
     "similarity_name": similarity_name,
     "printable": printable,
     "state_name": state_name,
-    "breakable": _breakable,
+    "breakable": breakable,
     "slug": lambda text: text.replace(" ", "-").lower(),
 }
 

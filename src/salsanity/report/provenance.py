@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -44,7 +44,11 @@ def facts(part: Part) -> list[Fact]:
         *([Fact("Pixels", str(spec["data"]["pixels"]))] if spec["data"].get("pixels") else []),
         Fact("Class explained", _target(spec.get("target")), "target"),
         Fact("Compared by", ", ".join(similarity_name(s) for s in part.similarities)),
-        *(Fact(label, str(value), TERM_OF.get(label)) for label, value in record.facts.items()),
+        *(
+            Fact(label, str(value), TERM_OF.get(label))
+            for label, value in record.facts.items()
+            if label != STATISTICS or has_statistics(part)
+        ),
         Fact(record.words.draw[1].capitalize(), str(record.draws or "not recorded")),
         Fact("Partners of chance", str(spec.get("partners", "not recorded")), "chance"),
         Fact("Lines that decide", _lines(part), "line"),
@@ -65,6 +69,34 @@ def facts(part: Part) -> list[Fact]:
 
 TERM_OF: Final = {"Stages": "stage", "Initialiser": "initialiser"}
 """Facts of a check whose label is explained among the terms."""
+
+
+STATISTICS: Final = "BatchNorm statistics"
+"""A fact of a check that is none where the network has no such statistics."""
+
+RUNNING: Final = ("running_mean", "running_var")
+
+
+def has_statistics(part: Part) -> bool:
+    """Say whether the network has running statistics, as far as its coverage was recorded."""
+    return not part.coverage or any(str(row["tensor"]) in RUNNING for row in part.coverage)
+
+
+def notes(part: Part) -> list[str]:
+    """Return what the run told beside its verdicts, in its order."""
+    found = (part.spec.get("settings") or {}).get("notes") or ()
+    return [printable(text) for text in dict.fromkeys(map(str, found))]
+
+
+WARNING: Final = "Warning:"
+"""How a note begins that nobody may miss."""
+
+
+def warnings(parts: Iterable[Part]) -> list[str]:
+    """Return those notes of runs that nobody may miss, without the word that marks them."""
+    found = dict.fromkeys(text for part in parts for text in notes(part))
+    said = (text.removeprefix(WARNING).strip() for text in found if text.startswith(WARNING))
+    return [text[:1].upper() + text[1:] for text in said if text]
 
 
 def _lines(part: Part) -> str:

@@ -73,6 +73,14 @@
     update();
   }
 
+  // Tables that are wider than the page: their edge fades as long as there is more to see.
+  const edge = (box) => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 4);
+  const seen = new ResizeObserver((found) => { for (const one of found) edge(one.target); });
+  for (const box of all(document, ".scroll")) {
+    seen.observe(box);
+    box.addEventListener("scroll", () => edge(box), { passive: true });
+  }
+
   // Terms: the explanation at hand, by pointer, keyboard or touch.
   const tip = document.getElementById("tip");
   let shown = null;
