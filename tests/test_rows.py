@@ -104,7 +104,7 @@ def test_an_index_of_rows_is_the_index_of_their_table(tmp_path: Path) -> None:
         found = read_scores(rows, check="cascade", methods=["a"], stages=["late"])
         assert found.names["method"] == {"a": 0}
         assert found.stages == {"late": 2}
-        assert len(found.value) == own["stage"].isin(["self", "late"]).sum()
+        assert len(found.order) == own["stage"].isin(["self", "late"]).sum()
         at = found.table(("a", "signed", "spearman"), "late")
         assert sorted(at.value[np.isfinite(at.value)]) == sorted(cells["value"])
 
@@ -158,3 +158,12 @@ def test_where_images_lie_is_no_part_of_a_unit() -> None:
     assert placed == KEY
     assert placed.digest == KEY.digest
     assert UnitKey.from_json(json.loads(json.dumps(placed.to_json()))) == KEY
+
+
+def test_what_is_kept_in_mind_of_a_finished_unit_is_its_identity_alone(tmp_path: Path) -> None:
+    store = DirectoryStore(tmp_path)
+    placed = replace(KEY, at=((3, 1),))
+    store.put(UnitResult(placed, COLUMNS, {}))
+    (kept,) = store.keys()
+    assert kept == KEY
+    assert kept.at == ()

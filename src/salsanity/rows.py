@@ -6,6 +6,7 @@ check and method, so that memory does not grow with a run.
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import weakref
 from collections.abc import Collection, Mapping, Sequence
@@ -28,7 +29,8 @@ CODED: Final = ("image", "reason", "stage", "view", "similarity")
 PLAIN: Final = ("value", "chance", "draw")
 UNSAID: Final = -1
 """The place of no text: a row without a reason."""
-IN_MEMORY: Final = 4_000_000
+UNPLACED: Final = 2**31
+IN_MEMORY: Final = 100_000
 """Rows beyond which those that came so far are written to temporary files."""
 
 RowArray = NDArray[Any]
@@ -40,7 +42,7 @@ Column = tuple[Sequence[str | None], Codes]
 @final
 @dataclass
 class _Bucket:
-    """The rows of a check and method: those in memory, and a file of those before."""
+    """The rows of a check and method, in memory or in a file."""
 
     parts: list[RowArray] = field(default_factory=list)
     count: int = 0
@@ -48,11 +50,10 @@ class _Bucket:
 
     def read(self) -> RowArray:
         """Return all rows in the order in which they came."""
-        parts = self.parts
-        if self.file is not None:
-            self.file.seek(0)
-            parts = [np.fromfile(self.file, dtype=ROW), *parts]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=ROW)
+        if self.file is None:
+            return joined(self.parts)
+        self.file.seek(0)
+        return np.fromfile(self.file, dtype=ROW)
 
     def spill(self, folder: Path | None) -> None:
         """Write what is in memory to the file."""
@@ -75,14 +76,17 @@ def _temporary(folder: Path | None) -> IO[bytes]:
 
 @final
 class Rows:
-    """Rows of scores, growing."""
+    """Rows of scores, growing: they wait until they are many, or asked for, and are then put to their checks and methods."""
 
     def __init__(self, *, folder: Path | None = None, most: int = IN_MEMORY) -> None:
         self.folder, self.most = folder, most
-        self.names: dict[str, dict[str, int]] = {name: {} for name in CODED}
-        self.stage_index: dict[tuple[str, str], int] = {}
-        self.buckets: dict[tuple[str, str], _Bucket] = {}
+        self.names: dict[str, dict[str, int]] = {name: {} for name in ("check", "method", *CODED)}
+        self.waiting: list[tuple[Codes, Codes, NDArray[Any], RowArray]] = []
+        """Codes of check and method, indices of stages, and rows."""
         self.held = 0
+        self._buckets: dict[tuple[str, str], _Bucket] = {}
+        self._stages: dict[tuple[str, str], int] = {}
+        self._ranks: dict[str, Codes] = {}
 
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Rows:
@@ -93,6 +97,18 @@ class Rows:
         numbers = {name: frame[name].to_numpy() for name in (*PLAIN, "stage_index")}
         found.add({name: _coded(column) for name, column in texts.items()}, numbers)
         return found
+
+    @property
+    def buckets(self) -> Mapping[tuple[str, str], _Bucket]:
+        """The rows by check and method."""
+        self._settle()
+        return self._buckets
+
+    @property
+    def stage_index(self) -> Mapping[tuple[str, str], int]:
+        """The least index of every stage of a check, by check and stage."""
+        self._settle()
+        return self._stages
 
     def __len__(self) -> int:
         """How many rows there are."""
@@ -108,20 +124,14 @@ class Rows:
             rows[name] = numbers[name]
         for name in CODED:
             rows[name] = self._codes(name, *texts[name])
-        (checks, of_check), (methods, of_method) = texts["check"], texts["method"]
-        self._note_stages(texts, numbers["stage_index"])
-        group = (of_check * len(methods) + of_method).astype(np.int16)  # few, and fast to sort
-        order = np.argsort(group, kind="stable")
-        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], count], strict=True):
-            first = order[start]
-            key = str(checks[of_check[first]]), str(methods[of_method[first]])
-            bucket = self.buckets.setdefault(key, _Bucket())
-            bucket.parts.append(rows[order[start:stop]])
-            bucket.count += int(stop - start)
+        check, method = (self._codes(name, *texts[name]) for name in ("check", "method"))
+        self.waiting.append((check, method, numbers["stage_index"], rows))
         self.held += count
         if self.held > self.most:
-            self._spill()
+            self._settle()
+            for bucket in self._buckets.values():
+                bucket.spill(self.folder)
+            self.held = 0
 
     def methods(self, check: str) -> list[str]:
         """Name the methods that have rows of a check, sorted."""
@@ -140,6 +150,15 @@ class Rows:
         """Return the texts of a column by their places."""
         return list(self.names[column])
 
+    def ranks(self, column: str) -> Codes:
+        """Return the rank of each text of a column among all, by its place."""
+        texts, known = self.texts(column), self._ranks.get(column)
+        if known is None or len(known) != len(texts):
+            known = np.empty(len(texts), dtype=np.int32)
+            known[sorted(range(len(texts)), key=texts.__getitem__)] = np.arange(len(texts))
+            self._ranks[column] = known
+        return known
+
     def places(self, column: str, texts: Collection[str]) -> Codes:
         """Return the places of those of `texts` that occur."""
         known = self.names[column]
@@ -147,9 +166,11 @@ class Rows:
 
     def views(self, check: str) -> set[str]:
         """Name the views in which a check has rows."""
-        texts, found = self.texts("view"), set()
+        texts, found = self.names["view"], set[str]()
         for method in self.methods(check):
-            found |= {texts[code] for code in np.unique(self.read(check, method)["view"])}
+            if len(found) < len(texts):
+                views = self.read(check, method)["view"]
+                found |= {text for text, code in texts.items() if (views == code).any()}
         return found
 
     def frame(self, check: str) -> pd.DataFrame:
@@ -166,23 +187,53 @@ class Rows:
 
     def _codes(self, column: str, texts: Sequence[str | None], codes: Codes) -> Codes:
         known = self.names[column]
-        places = [UNSAID if t is None else known.setdefault(t, len(known)) for t in texts]
+        for text in texts:
+            if text is not None and text not in known:
+                known[sys.intern(text)] = len(known)
+        places = [UNSAID if text is None else known[text] for text in texts]
         return np.array([*places, UNSAID], dtype=np.int32)[codes]
 
-    def _note_stages(self, texts: Mapping[str, Column], index: NDArray[Any]) -> None:
+    def _note_stages(self, check: Codes, stage: Codes, index: NDArray[Any]) -> None:
         """Keep the least index of every stage of a check."""
-        (checks, of_check), (stages, of_stage) = texts["check"], texts["stage"]
-        pairs = of_check.astype(np.int64) * len(stages) + of_stage
-        order = np.lexsort((index, pairs))
-        firsts = order[np.flatnonzero(np.diff(pairs[order], prepend=-1))]
-        for first in firsts.tolist():
-            key = str(checks[of_check[first]]), str(stages[of_stage[first]])
-            self.stage_index[key] = min(int(index[first]), self.stage_index.get(key, 2**31))
+        checks, stages = self.texts("check"), self.texts("stage")
+        least = np.full((len(checks), len(stages)), UNPLACED)
+        new = [np.diff(codes, prepend=UNSAID) != 0 for codes in (check, stage, index)]
+        first = np.flatnonzero(np.any(new, axis=0))  # rows come in runs
+        np.minimum.at(least, (check[first], stage[first]), index[first])
+        for i, j in np.argwhere(least < UNPLACED).tolist():
+            key = checks[i], stages[j]
+            self._stages[key] = min(int(least[i, j]), self._stages.get(key, UNPLACED))
 
-    def _spill(self) -> None:
-        for bucket in self.buckets.values():
-            bucket.spill(self.folder)
-        self.held = 0
+    def _settle(self) -> None:
+        """Put the rows that wait to their checks and methods, in the order in which they came."""
+        if not self.waiting:
+            return
+        check, method, index = (np.concatenate([one[k] for one in self.waiting]) for k in range(3))
+        whole = joined([one[3] for one in self.waiting])
+        self.waiting = []
+        self._note_stages(check, whole["stage"], index)
+        group = check * len(self.names["method"]) + method
+        order = np.argsort(group.astype(np.int16), kind="stable")  # few, and fast to sort
+        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+        checks, methods = self.texts("check"), self.texts("method")
+        parts = np.split(whole.take(order), starts[1:])
+        for first, part in zip(order[starts], parts, strict=True):
+            of_check, of_method = divmod(int(group[first]), len(methods))
+            bucket = self._buckets.setdefault((checks[of_check], methods[of_method]), _Bucket())
+            bucket.parts.append(part)
+            bucket.count += len(part)
+            if bucket.file is not None:
+                bucket.spill(self.folder)
+
+
+def joined(parts: Sequence[RowArray]) -> RowArray:
+    """Join rows; numpy's own `concatenate` looks at every field of every part."""
+    whole = np.empty(sum(map(len, parts)), dtype=ROW)
+    start = 0
+    for part in parts:
+        whole[start : start + len(part)] = part
+        start += len(part)
+    return whole
 
 
 def _categorical(codes: NDArray[Any], texts: list[str]) -> pd.Categorical[Any]:

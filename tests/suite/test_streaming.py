@@ -13,6 +13,7 @@ from PIL import Image
 from torch import nn
 
 import salsanity
+from salsanity.errors import StoreError
 from salsanity.executors.serial import Results, SerialExecutor
 from salsanity.store.remembered import NAME, Remembered
 from salsanity.suite import judging, preparing, streaming
@@ -186,6 +187,19 @@ def test_chunks_that_come_one_by_one_are_those_of_the_whole() -> None:
                 assert list(in_chunks(range(count), **asked)) == whole, (count, asked)
 
 
+def test_what_was_found_out_of_images_stays_on_disk(tmp_path: Path) -> None:
+    remembered = Remembered(tmp_path, "key")
+    remembered.add(
+        [{"name": "a", "id": "1", "looks": None}, {"name": "b", "id": "2", "looks": None}]
+    )
+    remembered.add([{"name": "a", "id": "3", "looks": None}])
+    for found in (remembered, Remembered(tmp_path, "key")):
+        assert [found.told(name)["id"] for name in "ab"] == ["3", "2"]
+    (tmp_path / NAME).unlink()
+    with pytest.raises(StoreError, match="give the same command again"):
+        remembered.told("a")
+
+
 def test_lines_that_were_cut_are_forgotten_and_written_again(tmp_path: Path) -> None:
     lines = [{"name": str(k), "id": f"{k}" * 8, "looks": [k, k]} for k in range(5)]
     Remembered(tmp_path, "key").add(lines)
@@ -194,9 +208,9 @@ def test_lines_that_were_cut_are_forgotten_and_written_again(tmp_path: Path) -> 
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
         found = Remembered(tmp_path, "key")
-        assert set(found.known) == {str(k) for k in range(len(found.known))}
+        assert set(found.at) == {str(k) for k in range(len(found.at))}
         found.add(lines)
         assert path.read_bytes() == whole
-    assert Remembered(tmp_path, "other key").known == {}
+    assert Remembered(tmp_path, "other key").at == {}
     assert Remembered(tmp_path, "key").get("3", (3, 4)) is None
     assert Remembered(tmp_path, "key").get("3", (3, 3)) == lines[3]

@@ -86,4 +86,4 @@ def seeded_order(names: Sequence[str], seed: int) -> tuple[int, ...]:
 
     The order of two names does not depend on which others are there; equal names keep their places.
     """
-    return tuple(sorted(range(len(names)), key=lambda i: (seed_for(seed, "order", names[i]), i)))
+    return tuple(sorted(range(len(names)), key=lambda i: seed_for(seed, "order", names[i])))

@@ -128,8 +128,9 @@ def open_folder(
         classes = tuple(sorted(other for other in others if (top / other).is_dir()))
         for number, name in enumerate(classes):
             inside, rest = _listed(_inside(top, top / name))
-            found += [f"{name}/{file}" for file in inside]
-            labels |= {f"{name}/{file}": number for file in inside}
+            paths = [f"{name}/{file}" for file in inside]
+            found += paths
+            labels |= dict.fromkeys(paths, number)
             others += [f"{name}/{file}" for file in rest]
         others = [other for other in others if other not in classes]
     if not found:
@@ -139,10 +140,11 @@ def open_folder(
         )
     named, present = _read_labels(top), set(found)
     given = {file: label for file, label in named.items() if file in present}
+    labels |= given
     return FolderSource(
         folder=top,
         files=tuple(sorted(found)),
-        labels=labels | given,
+        labels=labels,
         preprocessing=preprocessing or Preprocessing(),
         class_names=class_names or (classes and tuple(printable(name) for name in classes)),
         limits=limits,
@@ -214,6 +216,8 @@ def printable(name: str) -> str:
 
     Bytes that are no UTF-8 become `\xff`, newlines `\n`, a backslash `\\`.
     """
+    if name.isprintable() and "\\" not in name:
+        return name
     return "".join(_escaped(character) for character in name)
 
 

@@ -18,7 +18,7 @@ from salsanity.errors import StoreError
 from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
 from salsanity.report.terms import method_names, short_name
 from salsanity.rows import RowArray, Rows
-from salsanity.store.directory import add_rows, asked_units, is_asked, read_texts_coded
+from salsanity.store.directory import add_rows, asked_units, is_asked, read_texts_coded, unit_files
 from salsanity.store.folder import inside
 from salsanity.store.gallery import mark_of
 from salsanity.store.upgrade import upgraded, upgraded_gates, upgraded_verdicts
@@ -180,9 +180,10 @@ class Part:
         found = {}
         for method in self.methods:
             rows = self.rows.read(self.record.name, method)
-            said = self._said(rows)
-            if len(rows) and np.isnan(rows["value"]).all() and all(RAISED in r for r in said):
-                found[method] = said[0].removeprefix(OF_CHANCE)
+            if len(rows) and np.isnan(rows["value"]).all():
+                said = self._said(rows)
+                if all(RAISED in reason for reason in said):
+                    found[method] = said[0].removeprefix(OF_CHANCE)
         return found
 
     def _said(self, rows: RowArray) -> list[str]:
@@ -323,11 +324,10 @@ def _read_verdicts(folder: Path, spec: Json, held: Json) -> list[Verdict]:
 
 
 def _read_scores(folder: Path, spec: Json) -> Rows:
-    paths = sorted((folder / "scores").glob("*.parquet"))
     asked, found = asked_units(spec), Rows(folder=folder)
-    for path in paths:
+    for path in unit_files(folder):
         if not path.name.startswith("."):
-            _read_unit(inside(folder, path), asked, found)
+            _read_unit(path, asked, found)
     return found
 
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -57,6 +57,8 @@ SCHEMA: Final = pa.schema(
 
 _META: Final = b"salsanity"
 TEXTS: Final = [f.name for f in SCHEMA if pa.types.is_string(f.type)]
+REPEATED: Final = [f.name for f in SCHEMA if not pa.types.is_floating(f.type)]
+"""Columns whose values come again; a dictionary of scores would hold nearly every one, and cost space and time."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,13 @@ class DirectoryStore:
         path = self.unit_path(result.key)
         with replacing(path) as temporary:
             kept = table.replace_schema_metadata({_META: meta.encode()})
-            pq.write_table(kept, temporary, compression="zstd", write_page_checksum=True)
+            pq.write_table(
+                kept,
+                temporary,
+                compression="zstd",
+                use_dictionary=REPEATED,
+                write_page_checksum=True,
+            )
         self._known[path.name] = Finished(_frugal(result.key), _looks(path))
 
     def get(self, path: Path) -> UnitRecord | None:
@@ -146,24 +154,23 @@ class DirectoryStore:
 
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""
-        for path in sorted((self.folder / "scores").glob("*.parquet")):
-            record = self.get(inside(self.folder, path))
+        for path in unit_files(self.folder):
+            record = self.get(path)
             if record is not None:
                 yield record
 
     def collect(self, spec: Mapping[str, Any], rows: Rows) -> Iterator[UnitNotes]:
         """Read the whole units that belong to the run of `spec` into `rows`; yield what each says beside."""
         asked = asked_units(spec)
-        for path in sorted((self.folder / "scores").glob("*.parquet")):
-            found = self._read(inside(self.folder, path))
+        for path in unit_files(self.folder):
+            found = self._read(path)
             if found is not None and is_asked(found[0], asked):
                 key, notes, table = found
                 yield UnitNotes(key, notes, add_rows(rows, table, key, asked))
 
     def discard_damaged(self) -> int:
         """Delete the files of units that are cut or damaged, and return how many: they are computed again."""
-        paths = list((self.folder / "scores").glob("*.parquet"))
-        damaged = [path for path in paths if self._read(inside(self.folder, path)) is None]
+        damaged = [path for path in unit_files(self.folder) if self._read(path) is None]
         for path in damaged:
             path.unlink()
         return len(damaged)
@@ -171,11 +178,11 @@ class DirectoryStore:
     def keys(self) -> list[UnitKey]:
         """List the keys of every whole unit; only files that changed since are read."""
         found: list[UnitKey] = []
-        for path in sorted((self.folder / "scores").glob("*.parquet")):
+        for path in unit_files(self.folder):
             known = self._known.get(path.name)
-            if known is not None and known.looked == _looks(inside(self.folder, path)):
+            if known is not None and known.looked == _looks(path):
                 found.append(known.key)
-            elif (read := self._read(inside(self.folder, path))) is not None:
+            elif (read := self._read(path)) is not None:
                 found.append(read[0])
         return found
 
@@ -236,9 +243,12 @@ class DirectoryStore:
 
     def write_json(self, name: str, value: Any) -> None:
         """Write `name` in the folder, whole or not at all; NaN becomes null."""
-        text = json.dumps(plain(value), indent=1, allow_nan=False) + "\n"
-        with replacing(self.folder / name) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        with (
+            replacing(self.folder / name) as temporary,
+            temporary.open("w", encoding="utf-8") as file,
+        ):
+            json.dump(plain(value), file, indent=1, allow_nan=False)  # piece by piece
+            file.write("\n")
 
 
 @dataclass
@@ -304,15 +314,29 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def unit_files(folder: Path) -> list[Path]:
+    """List the files of finished units in the order of their names; `StoreError` where one is a link that leads elsewhere."""
+    scores = inside(folder, folder / "scores")
+    paths = sorted(scores.glob("*.parquet"), key=lambda path: path.name)
+    return [inside(folder, path) if path.is_symlink() else path for path in paths]
+
+
 def read_texts_coded(path: Path) -> pa.Table:
     """Read a unit's file, checking its pages, with texts as dictionaries."""
-    with pq.ParquetFile(path, read_dictionary=TEXTS, page_checksum_verification=True) as file:
-        return file.read(use_threads=False)  # small files: threads cost more than they save
+    checked = {"read_dictionary": TEXTS, "page_checksum_verification": True}
+    with pq.ParquetFile(path, pre_buffer=False, **checked) as file:
+        return file.read(
+            use_threads=False
+        )  # small files: threads and buffers cost more than they save
 
 
 def _frugal(key: UnitKey) -> UnitKey:
-    """Return the key with the ids of images that other keys hold too."""
-    return replace(key, images=tuple(map(sys.intern, key.images)))
+    """Return the key with texts that other keys hold too, and without what is no part of its identity."""
+    images, stages, methods, similarities = (
+        tuple(map(sys.intern, texts))
+        for texts in (key.images, key.stages, key.methods, key.similarities)
+    )
+    return UnitKey(key.check, key.draw, images, stages, methods, similarities, key.base)
 
 
 def _looks(path: Path) -> tuple[int, int, int]:
@@ -347,7 +371,8 @@ def coded(column: pa.ChunkedArray) -> Column:
     whole = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(whole, pa.ChunkedArray):  # of no rows
         return [], np.empty(0, dtype=np.int32)
-    indices = whole.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    indices = whole.indices.fill_null(-1) if whole.null_count else whole.indices
+    indices = indices.to_numpy(zero_copy_only=False)
     return whole.dictionary.to_pylist(), indices.astype(np.int32)
 
 

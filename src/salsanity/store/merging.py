@@ -255,7 +255,7 @@ def _document(sources: Sequence[Source], what: What) -> dict[str, Any]:
     settings = {
         **first["settings"],
         "recorded_images": [
-            i for spec in specs for i in spec["settings"].get("recorded_images", [])
+            i for spec in specs for i in spec["settings"].get("recorded_images", spec["images"])
         ],
         "notes": list(
             dict.fromkeys(n for spec in specs for n in spec["settings"].get("notes", []))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, final
 
+from salsanity.errors import StoreError
 from salsanity.store.directory import plain
 from salsanity.store.folder import unwritable
 
@@ -24,32 +25,45 @@ class Remembered:
 
     def __init__(self, folder: Path, key: str) -> None:
         self.path, self.key = folder / NAME, key
-        self.known: dict[str, dict[str, Any]] = {}
+        self.at: dict[str, int] = {}
+        """Where in the file the last line of an image begins, by name: what it says stays on disk."""
         self.whole = 0
         with suppress(OSError, ValueError, KeyError, TypeError):
             self._read()
 
     def get(self, name: str, looks: Sequence[int] | None) -> Mapping[str, Any] | None:
         """Return what is known of an image whose file looks the same; None where it must be read."""
-        found = self.known.get(name)
+        found = self.told(name) if name in self.at else None
         same = found is not None and found["looks"] == (None if looks is None else [*looks])
         return found if same else None
 
+    def told(self, name: str) -> dict[str, Any]:
+        """Read what was found out of an image; `StoreError` where it cannot be read any more."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.at[name])
+                found: dict[str, Any] = json.loads(file.readline())
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"expected {self.path} as this run wrote it, but it cannot be read ({error}); give the same command again"
+            ) from error
+        return found
+
     def add(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Remember images, on disk too."""
-        new = [entry for entry in found if self.known.get(entry["name"]) != entry]
+        new = [e for e in found if e["name"] not in self.at or self.told(e["name"]) != e]
         if not new:
             return
-        self.known.update((entry["name"], dict(entry)) for entry in new)
-        lines = [json.dumps(plain(entry)) for entry in new]
-        if not self.whole:
-            lines.insert(0, json.dumps({"key": self.key}))
         try:
             if self.path.is_symlink():
                 raise OSError(0, "a link", str(self.path))
             with self.path.open("r+b" if self.whole else "wb") as file:
                 file.seek(self.whole)
-                file.write("".join(f"{line}\n" for line in lines).encode())
+                if not self.whole:
+                    file.write(_line({"key": self.key}))
+                for entry in new:
+                    self.at[entry["name"]] = file.tell()
+                    file.write(_line(entry))
                 file.truncate()
                 self.whole = file.tell()
         except OSError as error:
@@ -67,5 +81,9 @@ class Remembered:
                 entry = json.loads(line)
                 if not line.endswith(b"\n") or not {"name", "id", "looks"} <= entry.keys():
                     return
-                self.known[entry["name"]] = entry
+                self.at[entry["name"]] = self.whole
                 self.whole += len(line)
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return f"{json.dumps(plain(entry))}\n".encode()

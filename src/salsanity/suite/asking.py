@@ -177,7 +177,7 @@ def is_readable(old: Mapping[str, Any]) -> bool:
     typed = all(name in old and isinstance(old[name], kind) for name, kind in _KEYS.items())
     if not typed or not isinstance(old["settings"].get("identity"), dict):
         return False
-    images = old["settings"].get("recorded_images", [])
+    images = old["settings"].get("recorded_images", old.get("images", []))
     named = isinstance(images, list) and all(
         isinstance(image, dict) and {"id", "name"} <= image.keys() for image in images
     )

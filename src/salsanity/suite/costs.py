@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from salsanity.narrator import Narrator, duration
-from salsanity.records import UnitKey
 from salsanity.suite.planning import Costs, costs, together
 from salsanity.suite.preparing import Run
 from salsanity.units.admit import comparison_seconds
@@ -18,15 +16,14 @@ WORTH_ADVICE: Final = 120.0
 """Seconds beyond which a run says what would make it cheaper."""
 
 
-def tell_cost(run: Run, narrator: Narrator, *, missing: Sequence[UnitKey], wanted: int) -> None:
+def tell_cost(run: Run, counted: Costs, narrator: Narrator, *, wanted: int) -> None:
     """Say how many passes are to come, at what measured speed, how long that takes, and what would be cheaper."""
-    if not missing:
+    if not counted.units:
         narrator.say("Every unit of this run is already there; judging it again.")
         return
-    if len(missing) < wanted:
-        narrator.say(f"Continuing: {wanted - len(missing)} of {wanted} units are already there.")
-    counted = Costs(run, missing)
-    passes, maps = sum(counted.passes.values()), counted.maps
+    if counted.units < wanted:
+        narrator.say(f"Continuing: {wanted - counted.units} of {wanted} units are already there.")
+    passes, maps = counted.passes.total(), counted.maps
     some = run.reader.read(run.ids[:4])
     comparison_seconds(some, run.tools.similarities)
     each = comparison_seconds(some, run.tools.similarities)
@@ -61,12 +58,10 @@ def _foreign(run: Run, seconds: float) -> str:
 
 
 def _by_check(run: Run, counted: Costs) -> str:
-    passes = dict.fromkeys((settled.check.name for settled in run.settled), 0)
-    seconds = dict.fromkeys(passes, 0.0)
-    for unit, amount in counted.passes.items():
-        passes[unit.check] += amount
-        seconds[unit.check] += counted.worth(unit) * run.speed.seconds
-    told = (f"{name} {n:,} ({seconds[name]:.0f} s)" for name, n in passes.items())
+    told = (
+        f"{name} {counted.passes[name]:,} ({counted.worth(name) * run.speed.seconds:.0f} s)"
+        for name in counted.checks
+    )
     return f"Passes by check: {', '.join(told)}."
 
 

@@ -8,20 +8,19 @@ from typing import Any, Final
 
 from salsanity.data.preprocessing import Preprocessing
 from salsanity.methods import Method
-from salsanity.records import CONTROLS, VIEWS, CheckRecord, UnitKey
-from salsanity.store.directory import units_asked
+from salsanity.records import CONTROLS, VIEWS, CheckRecord
 from salsanity.store.gallery import Gallery
 from salsanity.store.upgrade import FORMAT_VERSION
-from salsanity.suite.preparing import Run
+from salsanity.suite.preparing import RECORDED, Run
 from salsanity.suite.subject import hardware, versions
 
 MULTIPLIED: Final = "multiplied"
 
 
 def document_of(
-    run: Run, wanted: Sequence[UnitKey], units: Mapping[str, Any] | None = None
+    run: Run, images: Sequence[Mapping[str, Any]], units: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return spec.json of a run whose units are `wanted`; `units`: what is said of them, where they are too many to be kept."""
+    """Return spec.json of a run of `images`; `units`: what is said of its units (`units_asked`)."""
     names = [s.name for s in run.tools.similarities]
     records = [settled.record(names) for settled in run.settled]
     extra = {k: v for settled in run.settled for k, v in settled.extra.items()}
@@ -41,7 +40,7 @@ def document_of(
             "class_names": list(run.class_names) or None,
             **_pixels(run),
         },
-        "images": [entry.to_json() for entry in run.entries],
+        "images": images,
         "methods": [m.name for m in run.tools.methods if m.name not in CONTROLS],
         "method_settings": {m.name: _settings(m) for m in run.tools.methods},
         MULTIPLIED: [m.name for m in run.tools.methods if getattr(m, MULTIPLIED, False)],
@@ -54,7 +53,7 @@ def document_of(
         "until_decided": run.spec.until_decided,
         "batch_size": run.speed.batch_size,
         "gallery": run.spec.gallery,
-        "settings": _run_settings(run, units or units_asked(wanted)),
+        "settings": _run_settings(run, images, units),
         **_for_old_readers(records[0]),
         **extra,
     }
@@ -68,10 +67,13 @@ def _pixels(run: Run) -> dict[str, Any]:
     return {"preprocessing": asdict(found), "pixels": found.words}
 
 
-def _run_settings(run: Run, units: Mapping[str, Any]) -> dict[str, Any]:
+def _run_settings(
+    run: Run, images: Sequence[Mapping[str, Any]], units: Mapping[str, Any]
+) -> dict[str, Any]:
+    is_more = len(run.recorded_images) > len(images)
     return {
         "identity": run.spec.identity(),
-        "recorded_images": run.recorded_images,
+        **({RECORDED: run.recorded_images} if is_more else {}),
         "baseline_pool": run.baseline_pool,
         "memory_format": run.speed.memory_format,
         "batched": {one.name: one.batched for one in run.tries},

@@ -24,7 +24,12 @@ class Progress:
 
     def __init__(self, costs: Costs, narrator: Narrator) -> None:
         self.narrator, self.costs = narrator, costs
+        self.worth: dict[UnitKey, float] = {}
         self.ticked = 0.0
+
+    def begin(self, lot: Lot) -> None:
+        """Take note of the units that are to come of a chunk."""
+        self.worth |= self.costs.each(lot)
 
     def tick(self, amount: float) -> None:
         """Take note of evaluations within a unit."""
@@ -33,7 +38,7 @@ class Progress:
 
     def done(self, unit: UnitKey) -> None:
         """Take note that a unit is done."""
-        self.narrator.advance(max(0.0, self.costs.worth(unit) - self.ticked))
+        self.narrator.advance(max(0.0, self.worth.pop(unit) - self.ticked))
         self.ticked = 0.0
 
 
@@ -68,9 +73,8 @@ def execute_lots(
     failed: list[dict[str, Any]] = []
     printed, progress = {one.said for one in run.tries}, Progress(costs, narrator)
     waiting: dict[UnitKey, None] = {}
-    taken = lots if isinstance(lots, list) else _noted(lots, waiting)
-    if isinstance(lots, list):
-        waiting.update((unit, None) for lot in lots for unit in lot)
+    noted = _noted(lots, waiting, progress)
+    taken = list(noted) if isinstance(lots, list) else noted
     narrator.begin("Explaining and comparing", costs.total)
     try:
         with closing(executor.run(run.job(), taken, tick=progress.tick)) as results:
@@ -97,9 +101,10 @@ def _told(executor: Executor) -> Iterable[str]:
     return told() if callable(told) else ()
 
 
-def _noted(lots: Iterable[Lot], waiting: dict[UnitKey, None]) -> Iterator[Lot]:
+def _noted(lots: Iterable[Lot], waiting: dict[UnitKey, None], progress: Progress) -> Iterator[Lot]:
     """Yield lots, and note what is then waited for."""
     for lot in lots:
+        progress.begin(lot)
         waiting.update((unit, None) for unit in lot)
         yield lot
 

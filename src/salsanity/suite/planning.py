@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any, Final, final
 
 import torch
@@ -37,22 +39,23 @@ def planned(run: Run) -> list[UnitKey]:
 
 def streamed(run: Run) -> Iterator[list[UnitKey]]:
     """Yield the units of one chunk after another, as the images of a large run are found."""
+    yield from _by_chunk(run, chain(run.entries, run.more or ()))
+
+
+def _by_chunk(run: Run, entries: Iterable[ImageEntry]) -> Iterator[list[UnitKey]]:
     plan, start = Plan.of(run), 0
-    entries = chain(run.entries, run.more or ())
     gallery = run.spec.gallery
     for chunk in in_chunks(entries, gallery=gallery, groups_per_chunk=GROUPS_PER_CHUNK):
         yield [replace(unit, at=_places(chunk)) for unit in plan.units(start, chunk)]
         start += len(chunk)
 
 
-def expected(run: Run) -> list[UnitKey]:
-    """Return units as many and as large as a large run has at most, of images that have no ids yet: for its costs."""
+def expected(run: Run) -> Iterator[UnitKey]:
+    """Yield units as many and as large as a large run has at most, of images that have no ids yet: for its costs."""
     count = run.more.most if run.more else len(run.entries)
-    unknown = [ImageEntry(f"? {i}", "", None, i, 0) for i in range(len(run.entries), count)]
-    plan, entries = Plan.of(run), [*run.entries, *unknown]
-    chunks = chunked(count, gallery=run.spec.gallery, groups_per_chunk=GROUPS_PER_CHUNK)
-    parts = [(chunk.start, entries[chunk.start : chunk.stop]) for chunk in chunks]
-    return [unit for start, part in parts for unit in plan.units(start, part)]
+    unknown = (ImageEntry(f"? {i}", "", None, i, 0) for i in range(len(run.entries), count))
+    for units in _by_chunk(run, chain(run.entries, unknown)):
+        yield from units
 
 
 def _places(entries: Sequence[ImageEntry]) -> Places:
@@ -187,47 +190,77 @@ class Price:
 
 
 @final
-class Costs:
-    """Counts what `units` of a run cost, in their order: passes, and seconds of explainers that are not ours.
+@dataclass(frozen=True)
+class Cost:
+    """What a unit costs: passes; seconds of explainers that are not ours; maps that are compared.
 
-    What methods cost together is counted once.
+    `for_figures`: passes, as in `Costs.total`, of stages that only the figures show.
     """
 
-    def __init__(self, run: Run, units: Sequence[UnitKey]) -> None:
+    passes: int
+    seconds: float
+    maps: int
+    for_figures: float
+
+
+@final
+class Costs:
+    """Adds up what `units` of a run cost, those of a chunk one after another: passes and seconds by check.
+
+    What methods cost together is counted once. Units are not kept: a large run has many.
+    """
+
+    def __init__(self, run: Run, units: Iterable[UnitKey]) -> None:
         self.checks = {settled.check.name: settled.check for settled in run.settled}
         self.run = run
         self.known: dict[tuple[str, ...], Price] = {}
-        self.maps = 0
-        """Maps that are compared."""
-        self.passes: dict[UnitKey, int] = {}
-        self.seconds: dict[UnitKey, float] = {}
+        self.units = self.maps = 0
+        """Units, and maps that are compared."""
+        self.passes: Counter[str] = Counter()
+        self.seconds = dict.fromkeys(self.checks, 0.0)
         self.for_figures = 0.0
         """Of `total`, what stages cost that only the figures show."""
-        self.explained: set[object] = set()
-        for unit in units:
-            self._count(unit, self.explained)
+        for _, lot in groupby(units, key=attrgetter("images")):
+            for unit, cost in self._costs(lot):
+                self.units += 1
+                self.maps += cost.maps
+                self.passes[unit.check] += cost.passes
+                self.seconds[unit.check] += cost.seconds
+                self.for_figures += cost.for_figures
 
     @property
     def total(self) -> float:
         """Passes of all units; explainers that are not ours count as the passes that would take as long."""
-        return sum(map(self.worth, self.passes))
+        return sum(self.worth(name) for name in self.checks)
 
-    def worth(self, unit: UnitKey) -> float:
-        """Passes of a unit, as in `total`; of one that was not expected, too."""
-        if unit not in self.passes:
-            self._count(unit, self.explained)
-        return self.passes[unit] + self.seconds[unit] / self.run.speed.seconds
+    def worth(self, check: str) -> float:
+        """Passes of a check's units, as in `total`."""
+        return self.passes[check] + self.seconds[check] / self.run.speed.seconds
 
-    def _count(self, unit: UnitKey, explained: set[object]) -> None:
+    def each(self, lot: Iterable[UnitKey]) -> dict[UnitKey, float]:
+        """Return the passes of each unit of a chunk, as in `total`."""
+        speed = self.run.speed.seconds
+        return {unit: cost.passes + cost.seconds / speed for unit, cost in self._costs(lot)}
+
+    def _costs(self, lot: Iterable[UnitKey]) -> Iterator[tuple[UnitKey, Cost]]:
+        """Yield what each unit of a chunk costs: the first explains the references that serve the others too."""
+        explained: set[object] = set()
+        for unit in lot:
+            yield unit, self._cost(unit, explained)
+
+    def _cost(self, unit: UnitKey, explained: set[object]) -> Cost:
         check, price = self.checks[unit.check], self._price(unit)
         images = int(getattr(check, "copies", 1)) * len(unit.images)
         states, ceilings = self._states(unit, explained)
-        self.passes[unit] = images * (price.passes * states + price.noisy_passes * ceilings)
-        self.seconds[unit] = images * (price.seconds * states + price.noisy_seconds * ceilings)
         usual = check.asked_stages(unit.draw, is_shown=False)
         shown = len(set(unit.stages) - set(usual))
         each = price.passes + price.seconds / self.run.speed.seconds
-        self.for_figures += images * shown * each
+        return Cost(
+            images * (price.passes * states + price.noisy_passes * ceilings),
+            images * (price.seconds * states + price.noisy_seconds * ceilings),
+            states * len(unit.methods) * len(unit.images),
+            images * shown * each,
+        )
 
     def _states(self, unit: UnitKey, explained: set[object]) -> tuple[int, int]:
         """Count a unit's changed states with the references that no unit before it explained, and its ceilings."""
@@ -237,14 +270,12 @@ class Costs:
         explained |= references
         changed = {p.changed for p in pairs if p.stage != REFERENCE_STAGE}
         ceilings = {p.changed for p in pairs if p.stage == REFERENCE_STAGE} - changed
-        states = len(changed | references)
-        self.maps += states * len(unit.methods) * len(unit.images)
-        return states, len(ceilings)
+        return len(changed | references), len(ceilings)
 
     def _place(self, unit: UnitKey, reference: str) -> tuple[object, ...]:
         """Name a reference: the trained network's maps serve every check."""
         owner = "" if reference == TRAINED else unit.check
-        return owner, reference, unit.images, unit.methods
+        return owner, reference, unit.methods
 
     def _price(self, unit: UnitKey) -> Price:
         names = tuple(name.partition("#")[0] for name in unit.methods)

@@ -45,6 +45,9 @@ from salsanity.units.trial import Tried, tried
 from salsanity.units.work import Worker
 
 PREPARING: Final = "Reading images, trying every method, measuring the speed."
+RECORDED: Final = "recorded_images"
+"""Key of spec.json's settings under which more images stand than the run has: a larger run in the folder had them."""
+
 ROUTED: Final = 8
 """So many images at a time are asked whether they go through layers that the first one did not."""
 
@@ -82,6 +85,12 @@ class Asked:
     def recorded(self, name: str, default: Any = None) -> Any:
         """Return a setting of the run in the folder."""
         return self.old.get("settings", {}).get(name, default)
+
+    @property
+    def recorded_images(self) -> list[dict[str, Any]]:
+        """Return the images of the run in the folder, and those that a larger one had before it."""
+        found: list[dict[str, Any]] = self.recorded(RECORDED, self.old.get("images", []))
+        return found
 
     def recorded_check(self, name: str) -> dict[str, Any]:
         """Return what spec.json says of a check, or {}."""
@@ -177,7 +186,6 @@ def prepare_run(asked: Asked) -> Run:
     checks, left_out = _settled(asked, bench.ground)
     tries = _tried(bench, allowed, checks, asked.recorded("batched", {}))
     speed = _speed(asked, bench.some, bench.targets, _ahead(bench, allowed, checks))
-    images = [entry.to_json() for entry in entries]
     remarks = (
         *asked.network.notes,
         *steady,
@@ -202,7 +210,7 @@ def prepare_run(asked: Asked) -> Run:
         accuracy,
         speed,
         Notes(_lacking(index), remarks),
-        max(images, asked.recorded("recorded_images", []), key=len),
+        asked.recorded_images,
         bench.pool,
         tries,
         _more(asked, finder),
@@ -373,7 +381,8 @@ def _changed(check: Check, draw: int) -> set[str]:
 
 def _speed(asked: Asked, x: Tensor, targets: Tensor, ahead: Ahead) -> Speed:
     """Measure at the batch size and memory format that the folder or the user names, or find the fastest."""
-    noted = [record.notes for record in asked.store.records()]  # where spec.json was lost
+    is_known = asked.old.get("batch_size") and asked.recorded("memory_format")
+    noted = [] if is_known else [record.notes for record in asked.store.records()]
     sizes = [notes.get("batch_size") or 0 for notes in noted]
     formats = [notes.get("memory_format") for notes in noted]
     asked_format: Any = asked.spec.memory_format
@@ -412,7 +421,7 @@ def _roughness(asked: Asked, x: Tensor, targets: Tensor) -> tuple[str, ...]:
 def _indexed(asked: Asked) -> tuple[ImageIndex, Finder]:
     """Find the run's images; of a large run those that it begins with."""
     limit = FIRST if is_streamed(asked.source, asked.spec) else asked.spec.max_images
-    recorded = asked.recorded("recorded_images", [])[: asked.spec.max_images]
+    recorded = asked.recorded_images[: asked.spec.max_images]
     finder = Finder(asked.source, seed=asked.spec.seed, names=getattr(asked.source, "names", None))
     index = begun(finder, limit=limit, recorded=recorded[: max(limit, STREAM_FROM)])
     check_repeatable(asked.source, index.entries[0].index)

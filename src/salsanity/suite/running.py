@@ -25,7 +25,7 @@ from salsanity.models.untrained import WARNING, seems_untrained
 from salsanity.narrator import Narrator, Notes, Silent
 from salsanity.options import identity_of, options_of
 from salsanity.records import UnitKey
-from salsanity.store.directory import DirectoryStore
+from salsanity.store.directory import DirectoryStore, units_asked
 from salsanity.store.folder import locked, machine_notes
 from salsanity.store.upgrade import FORMAT_VERSION
 from salsanity.suite.adopting import adopt
@@ -43,7 +43,7 @@ from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of, gallery_of
 from salsanity.suite.execute import execute, intact_units
 from salsanity.suite.judging import Facts, conclude
-from salsanity.suite.planning import changes, planned
+from salsanity.suite.planning import Costs, changes, planned
 from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
@@ -258,11 +258,12 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     news = changes(run, old.get("settings", {}).get("units") or {}, wanted)
     run = replace(run, notes=run.notes + Notes(remarks=news).tell(narrator))
     missing = missing_units(wanted, intact_units(store, gallery))
-    document = document_of(run, wanted)
+    images = [entry.to_json() for entry in run.entries]
+    document = document_of(run, images, units_asked(wanted))
     store.write_json("spec.json", document)
     store.write_json("coverage.json", [row for s in run.settled for row in s.coverage])
     if run.more is None:
-        tell_cost(run, narrator, missing=missing, wanted=len(wanted))
+        tell_cost(run, Costs(run, missing), narrator, wanted=len(wanted))
     began = time.perf_counter()
     gates = {s.check.name: s.gates for s in run.settled}
     facts = Facts(gates, run.accuracy, (), 0.0, run.unwatched)
@@ -274,8 +275,7 @@ def _execute(run: Run, old: Mapping[str, Any], narrator: Narrator, executor: Exe
     if run.more is not None:
         found = Streamed(run, run.more, gallery, narrator)
         failed = found.execute(executor)
-        document = found.document
-        store.write_json("spec.json", document)
+        document = found.document()
         facts = replace(facts, accuracy=found.accuracy)
     elif run.spec.until_decided:
         rounds = Rounds(tuple(wanted), run.ids, document, facts)

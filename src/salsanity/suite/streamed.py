@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from itertools import islice
 from typing import Any, final
 
 from salsanity.executors.serial import Executor
@@ -33,13 +33,13 @@ class Streamed:
     def execute(self, executor: Executor) -> list[dict[str, Any]]:
         """Run what is missing, and return what failed."""
         have = intact_units(self.run.store, self.gallery)
-        wanted = expected(self.run)
-        missing = wanted[min(len(have), len(wanted)) :]
-        tell_cost(self.run, self.narrator, missing=missing, wanted=len(wanted))
+        wanted = sum(1 for _ in expected(self.run))
+        costs = Costs(self.run, islice(expected(self.run), min(len(have), wanted), None))
+        tell_cost(self.run, costs, self.narrator, wanted=wanted)
         failed = execute_lots(
             self.run,
             self._lots(Finished.of(have)),
-            costs=Costs(self.run, missing),
+            costs=costs,
             gallery=self.gallery,
             executor=executor,
             narrator=self.narrator,
@@ -47,11 +47,13 @@ class Streamed:
         self._tell()
         return failed
 
-    @property
     def document(self) -> dict[str, Any]:
-        """Return spec.json of the whole run."""
+        """Write spec.json of the whole run; return it without its images, which are many and which judging does not need."""
         units = {**units_asked(self.last), "places": self.places}
-        return document_of(self._whole, [], units)
+        images = [*(entry.to_json() for entry in self.run.entries), *self.more.listed()]
+        document = document_of(self.run, images, units)
+        self.run.store.write_json("spec.json", document)
+        return {**document, "images": []}
 
     @property
     def accuracy(self) -> dict[str, Any] | None:
@@ -62,12 +64,6 @@ class Streamed:
         right = before["trained"] * before["n"] + more.right
         n = before["n"] + more.known
         return {**before, "trained": right / n, "n": n}
-
-    @property
-    def _whole(self) -> Run:
-        entries = (*self.run.entries, *self.more.found)
-        recorded = max([e.to_json() for e in entries], self.run.recorded_images, key=len)
-        return replace(self.run, entries=entries, recorded_images=recorded)
 
     def _lots(self, finished: Finished) -> Iterator[Lot]:
         for units in streamed(self.run):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, final
 
@@ -32,14 +33,18 @@ Aim = Callable[[Sequence[ImageEntry], Tensor], Sequence[int]]
 def is_streamed(source: ImageSource, spec: RunSpec) -> bool:
     """Whether a run of these images begins before all are read: it is large, and needs not know all of them."""
     count = min(len(source), spec.max_images)
-    knows_labels = isinstance(source, FolderSource) and set(source.files) <= source.labels.keys()
-    is_aimed = spec.target != "label" or knows_labels
+    is_aimed = spec.target != "label" or _knows_labels(source)
     return count > STREAM_FROM and not spec.until_decided and is_aimed
+
+
+def _knows_labels(source: ImageSource) -> bool:
+    """Whether the labels of all images are known before one is read."""
+    return isinstance(source, FolderSource) and all(file in source.labels for file in source.files)
 
 
 @final
 class MoreImages:
-    """The images after the first, in order; what is known of them grows as they are asked for.
+    """The images after the first, in order; what is known of them grows as they are asked for, on disk.
 
     `target`: chooses the class to explain from an image and the class predicted.
     """
@@ -55,7 +60,8 @@ class MoreImages:
     ) -> None:
         self.finder, self.limit, self.remembered = finder, limit, remembered
         self.aim, self.target = aim, target
-        self.found: list[ImageEntry] = []
+        self.names: list[str] = []
+        """The names of those that were found, in order."""
         self.right = self.known = 0
 
     @property
@@ -67,6 +73,13 @@ class MoreImages:
     def most(self) -> int:
         """How many images the run has at most."""
         return min(self.limit, len(self.finder.names))
+
+    def listed(self) -> Iterator[dict[str, Any]]:
+        """Yield what spec.json keeps of those that were found, in order."""
+        for name in self.names:
+            told = self.remembered.told(name)
+            kept = {"id": sys.intern(told["id"]), "name": name}  # texts that are held anyway
+            yield {**kept, "label": told.get("label"), "target": told["target"]}
 
     def __iter__(self) -> Iterator[ImageEntry]:
         """Yield the images, each aimed; those recorded before come first."""
@@ -90,15 +103,16 @@ class MoreImages:
         guesses = self._guessed([(entry, x) for entry, x in block if x is not None])
         aimed, lines = [], []
         for entry, x in block:
-            guess = guesses[entry.id] if x is not None else self._told(entry)["predicted"]
-            aimed.append(entry if x is None else replace(entry, target=self.target(entry, guess)))
+            is_read = x is not None
+            guess = guesses[entry.id] if is_read else self.remembered.told(entry.name)["predicted"]
+            aimed.append(replace(entry, target=self.target(entry, guess)) if is_read else entry)
             self.known += entry.label is not None
             self.right += entry.label == guess
             looks = looks_of(self.finder.source, entry.index)
             more = {"predicted": guess, "looks": None if looks is None else [*looks]}
             lines.append({**aimed[-1].to_json(), **more})
         self.remembered.add(lines)
-        self.found += aimed
+        self.names += [entry.name for entry in aimed]
         return aimed
 
     def _guessed(self, read: Sequence[tuple[ImageEntry, Tensor]]) -> dict[str, int]:
@@ -106,9 +120,6 @@ class MoreImages:
             return {}
         predicted = self.aim([entry for entry, _ in read], torch.stack([x for _, x in read]))
         return {entry.id: guess for (entry, _), guess in zip(read, predicted, strict=True)}
-
-    def _told(self, entry: ImageEntry) -> Mapping[str, Any]:
-        return self.remembered.known[entry.name]
 
 
 def looks_of(source: ImageSource, index: int) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -65,38 +66,45 @@ def index_images(
 
 def begun(finder: Finder, *, limit: int, recorded: Sequence[Mapping[str, Any]] = ()) -> ImageIndex:
     """Find the first images up to `limit`, after those that are recorded; raises as `index_images` does."""
-    finder.take(recorded)
-    for _ in finder.entries(limit):
-        pass
-    if not finder.found.entries:
-        raise DataError(_no_images(finder.source, finder.found.problems))
-    return finder.found
+    found = finder.found
+    found.entries += finder.take(recorded)
+    found.entries += [entry for entry, _ in finder.entries(limit)]
+    if not found.entries:
+        raise DataError(_no_images(finder.source, found.problems))
+    return found
 
 
 @final
 class Finder:
-    """Finds the images of a run one after another, in the order of their names and the seed."""
+    """Finds the images of a run one after another, in the order of their names and the seed.
+
+    It keeps no image that it gave, so that it may find many: `found` holds those that the run begins with.
+    """
 
     def __init__(
         self, source: ImageSource, *, seed: int, names: Sequence[str] | None = None
     ) -> None:
         self.source = source
         self.names = names if names is not None else [str(i) for i in range(len(source))]
-        self.places = {name: i for i, name in enumerate(self.names)}
         self.order = iter(seeded_order(self.names, seed))
         self.found = ImageIndex()
+        self.count = 0
         self.seen: set[str] = set()
         self.taken: set[int] = set()
         self.shape: tuple[int, ...] | None = None
 
-    def take(self, recorded: Sequence[Mapping[str, Any]]) -> None:
-        """Begin with images that a run has recorded."""
-        for old in recorded:
-            self._keep(_again(self.source, old, self.places))
+    def take(self, recorded: Sequence[Mapping[str, Any]]) -> list[ImageEntry]:
+        """Begin with images that a run has recorded, and return them."""
+        places = {name: i for i, name in enumerate(self.names)} if recorded else {}
+        taken = [_again(self.source, old, places) for old in recorded]
+        self.taken = {entry.index for entry in taken}
+        for entry in taken:
+            self._note(entry)
+        return taken
 
     def entries(self, limit: int, known: Known | None = None) -> Iterator[Found]:
         """Yield further images until there are `limit`; of what is `known` of one, its pixels are not read."""
-        while len(self.found.entries) < limit:
+        while self.count < limit:
             index = next(self.order, None)
             if index is None:
                 return
@@ -104,7 +112,7 @@ class Finder:
             entry, x = (told, None) if told is not None else self._read(index)
             if entry is None or self._is_again(entry):
                 continue
-            self._keep(entry)
+            self._note(entry)
             yield entry, x
 
     def _read(self, index: int) -> tuple[ImageEntry | None, Tensor | None]:
@@ -126,10 +134,9 @@ class Finder:
         self.found.duplicates += entry.index not in self.taken
         return True
 
-    def _keep(self, entry: ImageEntry) -> None:
-        self.found.entries.append(entry)
-        self.seen.add(entry.id)
-        self.taken.add(entry.index)
+    def _note(self, entry: ImageEntry) -> None:
+        self.count += 1
+        self.seen.add(sys.intern(entry.id))  # as the keys of units hold it
 
 
 def _readable(source: ImageSource, index: int, found: ImageIndex) -> Example | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TypeVar, final
 
 from salsanity.records import GROUP, UnitKey
@@ -78,12 +79,14 @@ class Finished:
     @classmethod
     def of(cls, have: Iterable[UnitKey]) -> Finished:
         """Put together what units hold."""
-        done: dict[str, set[tuple[str, str]]] = {}
+        done: dict[str, frozenset[tuple[str, str]]] = {}
+        known: dict[object, frozenset[tuple[str, str]]] = {}  # most units hold the same
         for key in have:
-            done.setdefault(key.place, set()).update(
-                (method, similarity) for method in key.methods for similarity in key.similarities
-            )
-        return cls({place: frozenset(pairs) for place, pairs in done.items()})
+            named = key.methods, key.similarities
+            pairs = known.setdefault(named, frozenset(product(*named)))
+            before = done.get(key.place)
+            done[key.place] = pairs if before is None else before | pairs
+        return cls(done)
 
     def lacking(self, wanted: Iterable[UnitKey]) -> list[UnitKey]:
         """Return units for what `wanted` holds and this lacks, in order."""

@@ -122,7 +122,8 @@ def spread_of(z: FloatArray) -> Spread | None:
     rows, columns = used.any(axis=1), used.any(axis=0)
     if min(rows.sum(), columns.sum()) < 2:
         return None
-    z, used = z[np.ix_(rows, columns)], used[np.ix_(rows, columns)]
+    if not used.all():
+        z, used = z[np.ix_(rows, columns)], used[np.ix_(rows, columns)]
     n = int(used.sum())
     u = np.where(used, z - z[used].mean(), 0.0)
     images, N_e = _between(u.sum(axis=1), used.sum(axis=1), n)

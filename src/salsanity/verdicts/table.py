@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +14,8 @@ from numpy.typing import NDArray
 
 from salsanity.errors import StoreError
 from salsanity.records import REFERENCE_STAGE, VIEWS
-from salsanity.rows import ROW, RowArray, Rows
 from salsanity.rows import UNSAID as UNSAID
+from salsanity.rows import RowArray, Rows, joined
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -36,7 +37,7 @@ COLUMNS: Final = (
 )
 SIMILARITIES: Final = ("spearman", "ssim", "hog", "pearson", "cosine")
 ROUNDING: Final = 1e-5
-LOT: Final = 1_000_000
+LOT: Final = 250_000
 """Rows from which on no further method is indexed together with others."""
 KEYS: Final = ("method", "stage", "view", "similarity")
 KINDS: Final = {"value": "similarity", "chance": "chance", "ceiling": "ceiling"}
@@ -73,23 +74,25 @@ class StageTable:
 @final
 @dataclass(frozen=True)
 class Scores:
-    """Rows of scores sorted by method, stage, view and similarity; made by `read_scores`."""
+    """Rows of scores in the order of method, stage, view and similarity; made by `read_scores`."""
 
     names: Mapping[str, Mapping[str, int]]
     """The values of each key column and their codes, in sorted order."""
     reasons: tuple[str, ...]
     stages: Mapping[str, int]
     """Stages other than `self` and their index, in the order of the index."""
-    key: CodeArray
-    image: CodeArray
-    draw: CodeArray
-    value: FloatArray
-    chance: FloatArray
-    reason: CodeArray
+    key: NDArray[Any]
+    rows: RowArray
+    """As they came: sorting large ones would hold them twice."""
+    order: CodeArray
+    """The place of each row in `rows`, in the order of `key`."""
+    ranks: CodeArray
+    """Ranks of images by their codes."""
     _last: dict[Any, StageTable] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     """The table that was made last: the figures ask twice."""
+    _known: dict[Any, _Places] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
@@ -121,15 +124,15 @@ class Scores:
         self, place: Place, stage: str, beside: tuple[str, ...], needs: Collection[str]
     ) -> StageTable:
         method, view, similarity = place
-        images = _Places.of(*(self.image[self._span(method, name)] for name in (stage, *beside)))
-        draws = _Places.of(self.draw[self._span(method, stage)])
-        rows = self._span(method, stage, view, similarity)
-        at = (images.of_codes[self.image[rows]], draws.of_codes[self.draw[rows]])
+        images = self._places("image", method, (stage, *beside))
+        draws = self._places("draw", method, (stage,))
+        rows = self._rows(method, stage, view, similarity)
+        at = (images.of_codes[self.ranks[rows["image"]]], draws.of_codes[rows["draw"]])
         shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
-        value = _filled(shape, at, self.value[rows], where)
-        chance = _filled(shape, at, self.chance[rows], where)
+        value = _filled(shape, at, rows["value"], where)
+        chance = _filled(shape, at, rows["chance"], where)
         said = np.full(shape, ABSENT, dtype=np.int32)
-        said[at] = self.reason[rows]
+        said[at] = rows["reason"]
         ceiling, between, ceiling_said = self._ceiling(place, images)
         ceiling_codes = np.broadcast_to(ceiling_said[:, None], shape)
         scores = {
@@ -140,21 +143,32 @@ class Scores:
         undefined = self._undefined({name: scores[name] for name in NEEDS if name in needs})
         return StageTable(value, chance, ceiling, undefined, between, draws.codes)
 
+    def _places(self, column: str, method: str, stages: tuple[str, ...]) -> _Places:
+        """Return the images or draws that a method has at some stages in any cell."""
+        asked = (column, method, stages)
+        if asked not in self._known:
+            orders = [self.order[self._span(method, stage)] for stage in stages]
+            found = [self.rows[column][order] for order in orders]
+            if column == "image":
+                found = [self.ranks[codes] for codes in found]
+            self._known[asked] = _Places.of(*found)
+        return self._known[asked]
+
     def _ceiling(self, place: Place, images: _Places) -> tuple[FloatArray, FloatArray, CodeArray]:
         """Return each image's ceiling and likeness to other images, means over the networks that have one, and what was said."""
         method, view, similarity = place
-        rows = self._span(method, REFERENCE_STAGE, view, similarity)
-        at = images.find(self.image[rows])
+        rows = self._rows(method, REFERENCE_STAGE, view, similarity)
+        at = images.find(self.ranks[rows["image"]])
         known = at >= 0
-        networks = _Places.of(self.draw[rows])
-        where = (at[known], networks.of_codes[self.draw[rows][known]])
+        networks = _Places.of(rows["draw"])
+        where = (at[known], networks.of_codes[rows["draw"][known]])
         shape = (len(images.codes), len(networks.codes))
         ceiling, between = (
-            row_means(_filled(shape, where, column[rows][known], f"{method}'s ceiling"))
-            for column in (self.value, self.chance)
+            row_means(_filled(shape, where, rows[column][known], f"{method}'s ceiling"))
+            for column in ("value", "chance")
         )
         said = np.full(len(images.codes), ABSENT, dtype=np.int32)
-        said[where[0]] = self.reason[rows][known]
+        said[where[0]] = rows["reason"][known]
         return ceiling, between, said
 
     def _undefined(self, scores: Mapping[str, tuple[FloatArray, CodeArray]]) -> dict[str, int]:
@@ -174,11 +188,14 @@ class Scores:
             count[words.get(int(code)) or self.reasons[int(code)]] += int(times)
 
     def _has(self, *names: str) -> bool:
-        rows = self._span(*names)
-        return bool(rows.stop > rows.start)
+        span = self._span(*names)
+        return bool(span.stop > span.start)
+
+    def _rows(self, *names: str) -> RowArray:
+        return self.rows.take(self.order[self._span(*names)])
 
     def _span(self, *names: str) -> slice:
-        """Return the rows whose first keys are `names`; empty where a name is unknown."""
+        """Return the span of rows whose first keys are `names`; empty where a name is unknown."""
         low, width = 0, 1
         for column, name in zip(KEYS, names, strict=False):
             if name not in self.names[column]:
@@ -263,43 +280,36 @@ def read_scores(
     asked = (
         rows.methods(check) if methods is None else [m for m in rows.methods(check) if m in methods]
     )
-    read = {method: _at_stages(rows, rows.read(check, method), stages) for method in asked}
-    parts = {method: part for method, part in read.items() if len(part)}
-    return _indexed(rows, check, parts)
+    return _indexed(rows, check, {method: rows.read(check, method) for method in asked}, stages)
 
 
-def _at_stages(rows: Rows, part: RowArray, stages: Collection[str] | None) -> RowArray:
-    if stages is None:
-        return part
-    return part[np.isin(part["stage"], rows.places("stage", [REFERENCE_STAGE, *stages]))]
-
-
-def _indexed(rows: Rows, check: str, parts: Mapping[str, RowArray]) -> Scores:
-    """Sort rows by their key, with codes of texts in sorted order; images count in the order of their ids."""
-    part = np.concatenate([*parts.values(), np.empty(0, dtype=ROW)])
+def _indexed(
+    rows: Rows, check: str, parts: Mapping[str, RowArray], stages: Collection[str] | None
+) -> Scores:
+    """Order the rows of some stages by their key, with codes of texts in sorted order; images count in the order of their ids."""
     sizes = [len(found) for found in parts.values()]
-    codes: dict[str, CodeArray] = {
-        "method": np.repeat(np.arange(len(sizes)), sizes).astype(np.int32)
-    }
-    names: dict[str, dict[str, int]] = {"method": {m: i for i, m in enumerate(parts)}}
-    for column in (*KEYS[1:], "image"):
-        codes[column], texts = _recoded(rows.texts(column), part[column])
+    part = next(iter(parts.values())) if len(parts) == 1 else joined([*parts.values()])
+    kept = np.arange(len(part), dtype=np.int32)
+    if stages is not None:
+        places = rows.places("stage", [REFERENCE_STAGE, *stages])
+        kept = kept[np.isin(part["stage"], places)]
+    key: NDArray[Any] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[kept]
+    names = {"method": {m: i for i, m in enumerate(parts)}}
+    for column in KEYS[1:]:
+        codes, texts = _recoded(rows.texts(column), part[column][kept])
         names[column] = {text: code for code, text in enumerate(texts)}
-    key = np.zeros(len(part), dtype=np.int32)
-    for column in KEYS:
-        key = key * len(names[column]) + codes[column]
-    order = np.argsort(key, kind="stable")
+        key = key * len(texts) + codes
+    key = key.astype(np.min_scalar_type(math.prod(len(names[column]) for column in KEYS)))
+    order = np.argsort(key, kind="stable")  # fast where keys are few
     first = {s: rows.stage_index[check, s] for s in names["stage"] if s != REFERENCE_STAGE}
     return Scores(
-        names={column: names[column] for column in KEYS},
+        names=names,
         reasons=tuple(rows.texts("reason")),
         stages=dict(sorted(first.items(), key=lambda item: (item[1], item[0]))),
         key=key[order],
-        image=codes["image"][order],
-        draw=part["draw"][order],
-        value=part["value"][order],
-        chance=part["chance"][order],
-        reason=part["reason"][order],
+        rows=part,
+        order=kept[order],
+        ranks=rows.ranks("image"),
     )
 
 
