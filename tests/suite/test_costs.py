@@ -53,7 +53,8 @@ def slow(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
 
 def test_the_cost_and_the_bar_count_explainers_of_the_user_s(tmp_path: Path) -> None:
     narrator = told(tmp_path, slow)
-    said = next(text for text in narrator.said if "passes" in text)
+    said = next(text for text in narrator.said if "maps to compare" in text)
+    assert "passes" not in said, "there are none beside those of the explainer"
     # 8 images, the trained network twice and two states of each of two draws: 48 maps of 50 ms and more.
     each = float(said.split("(slow ")[1].split(" s a map")[0])
     seconds = float(said.split("libraries for about ")[1].split(" s")[0])

@@ -38,7 +38,9 @@ def build():
 def trained():
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        return build()
+        model = build()
+        model[0].weight.data *= 1.5
+        return model
 """
 
 

@@ -112,7 +112,7 @@ _ADVICE: Final = (
     ("inference tensor", "Take torch.inference_mode off its forward pass: most maps need gradients"),
     ("no module named", "Install it, or import what lies beside the network's file at the top of that file"),
     (r"missing \d+ required", "It needs more than images: wrap it in a module that fills in the rest"),
-    ("shape|size|channel|dimension", "Check the input's size (--size, in Python size=) and channels (--channels 1: grey)"),
+    ("shape|size|channel|dimension", "Check the input's size and channels (--size; grey: --channels 1)"),
 )  # fmt: skip
 _OTHERWISE: Final = "Run it by itself on one image, with gradients, to see where it fails"
 

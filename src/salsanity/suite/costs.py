@@ -34,10 +34,11 @@ def tell_cost(run: Run, counted: Costs, narrator: Narrator, *, wanted: int) -> N
         f"{passes:,} passes (forward and backward of one image) at {run.speed.seconds * 1e3:.3g} ms each, measured at batch "
         f"size {run.speed.batch_size}, "
     )
-    narrator.say(
-        f"{most}{own if passes else ''}{_foreign(run, foreign)}and "
-        f"{maps:,} maps to compare at {each * 1e3:.2g} ms: {_about(seconds)}."
+    said = (
+        f"{most}{own if passes else ''}{_foreign(run, foreign)}and {maps:,} maps to compare at {each * 1e3:.2g} ms: "
+        f"{_about(seconds)}."
     )
+    narrator.say(said[0].upper() + said[1:])
     if len(run.settled) > 1:
         narrator.say(_by_check(run, counted))
     if counted.for_figures > WORTH_A_WORD * counted.total:
