@@ -14,6 +14,7 @@ from salsanity import registry
 from salsanity.methods import Baselines
 from salsanity.models.network import Network
 from salsanity.models.network import prepare as copied
+from salsanity.passes.precision import Precision
 from salsanity.passes.request import Pass
 from salsanity.passes.run import Batch, Setting, run
 from salsanity.passes.schedule import Demand, State
@@ -73,17 +74,23 @@ class Alongside:
 
 
 def cascade(
-    network: Network, x: Tensor, batch_size: int, replay: str, tick: Callable[[int], None]
+    network: Network,
+    x: Tensor,
+    batch_size: int,
+    replay: str,
+    tick: Callable[[int], None],
+    *,
+    precision: Precision = "float32",
 ) -> Callable[[], object]:
     """Return the gradient at every stage of the top-down cascade, one layer at a time."""
-    targets = torch.zeros(len(x), dtype=torch.long)
+    targets = torch.zeros(len(x), dtype=torch.long, device=x.device)
     drawn = ModuleInit()(network, 1)
     demands = [
         Demand(State(stage.name, weights_at(network, drawn, stage), targets), (Pass(),))
         for stage in stages_of(network.blocks, "top_down")
     ]
     ids = tuple(str(i) for i in range(len(x)))
-    setting = Setting(0, 0, batch_size, Baselines(0, x), tick, replay)  # type: ignore[arg-type]
+    setting = Setting(0, 0, batch_size, Baselines(0, x), tick, replay, precision)  # type: ignore[arg-type]
     return lambda: run(network, Batch(x, ids), demands, setting=setting)
 
 

@@ -48,11 +48,12 @@ def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
 
     def explain(model: nn.Module, inputs: Any, targets: Any, **_: object) -> np.ndarray:
         method_of, options = makers[method](model)
-        x, wanted = torch.as_tensor(inputs), torch.as_tensor(targets)
+        at = next(model.parameters()).device
+        x, wanted = (torch.as_tensor(given).to(at) for given in (inputs, targets))
         maps = method_of.attribute(x.requires_grad_(), target=wanted, **options).detach()
         if maps.shape[-1] != SIDE:
             maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
-        found: np.ndarray = maps.sum(1, keepdim=True).numpy()
+        found: np.ndarray = maps.sum(1, keepdim=True).cpu().numpy()
         # Quantus stops where a map is flat, as GradCAM's are under random weights.
         if np.ptp(found) == 0:
             found = found + np.linspace(0, 1e-9, found.size, dtype=np.float32).reshape(found.shape)
@@ -77,6 +78,8 @@ def quantus_run(
     methods: tuple[str, ...],
     names: tuple[str, ...],
     views: tuple[bool, ...],
+    *,
+    device: str = "cpu",
 ) -> Callable[[], object]:
     """Return the model parameter randomisation test by Quantus, once per method, similarity and view."""
     import quantus
@@ -90,7 +93,7 @@ def quantus_run(
         "ssim": ssim,
         "hog": hog_correlation,
     }
-    model, x = resnet18(folder), images(count).numpy()
+    model, x = resnet18(folder).to(device), images(count).numpy()
     y = np.zeros(count, dtype=np.int64)
 
     def one(method: str, name: str, is_absolute: bool) -> object:
@@ -101,7 +104,7 @@ def quantus_run(
             normalise=True,
             disable_warnings=True,
         )
-        return metric(model, x, y, explain_func=captum_maps(method, EFFORT), device="cpu")
+        return metric(model, x, y, explain_func=captum_maps(method, EFFORT), device=device)
 
     def job() -> object:
         with warnings.catch_warnings():
@@ -112,13 +115,18 @@ def quantus_run(
 
 
 def our_run(
-    folder: Path, count: int, methods: tuple[str, ...], names: tuple[str, ...]
+    folder: Path,
+    count: int,
+    methods: tuple[str, ...],
+    names: tuple[str, ...],
+    *,
+    device: str = "cpu",
 ) -> Callable[[], object]:
     """Return the same by salsanity: from the model to the report, without the imports, as for Quantus."""
     import salsanity.report.figures
     import salsanity.suite.running
 
-    model, x = resnet18(folder), images(count)
+    model, x = resnet18(folder).to(device), images(count)
 
     def job() -> object:
         with tempfile.TemporaryDirectory() as out:
@@ -134,6 +142,7 @@ def our_run(
                 steps=EFFORT,
                 gallery=0,
                 init="module",
+                device=device,
                 out=Path(out) / "run",
             )
 
