@@ -104,6 +104,18 @@ def test_a_check_that_only_measures_is_answered_alone(tmp_path: Path) -> None:
     assert result.exit_code in (ExitCode.OK, ExitCode.UNTRUSTED)
 
 
+def test_it_prints_its_outcomes_and_what_to_think_of_them(tmp_path: Path) -> None:
+    result = run(tmp_path, "gradient", "input_x_gradient", check=["class", "shift"])
+    said = str(result).splitlines()
+    headlines = result.headlines
+    wanted = [f"{r.check}: {r.method}: {r.outcome}" for r in headlines.itertuples()]
+    assert said == [*wanted, f"in {tmp_path}"]
+    gates = tmp_path / "gates.json"
+    told = json.loads(gates.read_text()) | {"trusted": False, "reasons": ["a unit failed"]}
+    gates.write_text(json.dumps(told))
+    assert "cannot be trusted: a unit failed" in str(Result(tmp_path))
+
+
 # The card.
 
 

@@ -121,6 +121,16 @@ class Result:
         """Whether the method's headline is PASS, in every check or in one."""
         return self.outcome(method, check) is Outcome.PASS
 
+    def __str__(self) -> str:
+        """Say each method's outcome, check by check, and where the run lies."""
+        lines = [f"{row.check}: {row.method}: {row.outcome}" for row in self.headlines.itertuples()]
+        doubt = (
+            []
+            if self.trusted
+            else ["This run cannot be trusted: " + "; ".join(self.gates.get("reasons", ()))]
+        )
+        return "\n".join([*lines, *doubt, f"in {self.folder}"])
+
     def raise_for_failures(self) -> None:
         """Raise `FailuresFound` with each failed method and its reason, if there is one."""
         table = self._decisive
