@@ -10,7 +10,7 @@ from rich.console import Console
 from salsanity.records import Outcome
 from salsanity.report import read_run, summary_sentences, verdict_table
 from salsanity.report.folder import Part, Run
-from salsanity.report.terms import method_names, short_name
+from salsanity.report.terms import method_names, network_name, short_name
 from salsanity.report.worst import deciding, excess, worst_first
 
 
@@ -188,6 +188,11 @@ def test_networks_and_explainers_are_named_without_their_folders() -> None:
     assert short_name("torchvision:resnet18") == "torchvision:resnet18"
     assert short_name("/data/net.pt") == "net.pt"
     assert short_name("C:\\nets\\net.py:Net") == "Net"
+    assert network_name("/home/me/nets.py:ResNet") == "ResNet"
+    assert network_name("/home/me/my_models.py:build(width=3)") == "my_models.build(width=3)"
+    assert network_name("C:\\nets\\bird.py:get_model") == "bird.get_model"
+    assert network_name("torchvision:resnet18") == "torchvision:resnet18"
+    assert network_name("build") == "build"  # a name that the user gave
     assert method_names(["a.py:mine", "b.py:mine", "gradient", "smoothgrad(samples=2)"]) == {
         "a.py:mine": "mine (a.py)",
         "b.py:mine": "mine (b.py)",

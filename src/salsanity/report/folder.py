@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 
 from salsanity.errors import StoreError
 from salsanity.records import VIEWS, CheckRecord, UnitKey, Verdict
-from salsanity.report.terms import method_names, short_name
+from salsanity.report.terms import method_names, network_name
 from salsanity.rows import RowArray, Rows
 from salsanity.store.directory import add_rows, asked_units, is_asked, read_texts_coded, unit_files
 from salsanity.store.folder import inside
@@ -139,7 +139,7 @@ class Part:
     @property
     def model_name(self) -> str:
         """The network's name, without the folders that its file lies in."""
-        return short_name(str(self.spec["model"]["name"]))
+        return network_name(str(self.spec["model"]["name"]))
 
     @cached_property
     def names(self) -> Mapping[str, str]:

@@ -200,6 +200,13 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
 
 
+ANYBODYS: Final = frozenset(
+    {"build", "build_model", "create", "create_model", "get_model", "load", "load_model"}
+    | {"main", "make", "make_model", "model", "net", "network"}
+)
+"""Names of functions that say nothing about the network which they build."""
+
+
 def short_name(given: str) -> str:
     """Return the name of a thing that lies in a file of the user's: its own, without the file."""
     target, bracket, arguments = given.partition("(")
@@ -209,6 +216,14 @@ def short_name(given: str) -> str:
     if target.startswith(("/", "\\", "~", ".")) or target[1:3] in (":\\", ":/"):
         return printable(re.split(r"[/\\]", target)[-1] + bracket + arguments)
     return printable(given)
+
+
+def network_name(given: str) -> str:
+    """Return a network's name: that of its function, after its file's where the function is called as anybody's would be."""
+    short = short_name(given)
+    file = re.split(r"[/\\]", given.partition("(")[0].rpartition(":")[0])[-1]
+    is_anybodys = short.partition("(")[0] in ANYBODYS and file
+    return f"{printable(file.removesuffix('.py'))}.{short}" if is_anybodys else short
 
 
 def method_name(method: str) -> str:
