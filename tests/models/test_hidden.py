@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from salsanity.errors import ModelError
+from salsanity.models import coverage
 from salsanity.models.coverage import (
     Covered,
     coverage_of,
@@ -264,6 +265,139 @@ def test_positions_that_a_bias_is_looked_up_by_are_no_weights() -> None:
 
     network = prepare(Biased(), IMAGE)
     assert network.trace.kinds["", "positions"] == "whole numbers"
+
+
+class OfFactors(nn.Module):
+    """A layer whose weights are made of learned buffers and a parameter, before anything comes from the input."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        drawn = torch.Generator().manual_seed(3)
+        self.register_buffer("base", torch.randn(12, 64, generator=drawn) * 0.2)
+        self.register_buffer("bank", torch.randn(3, 12, 64, generator=drawn) * 0.2)
+        self.register_buffer("range", torch.rand(12, generator=drawn) * 0.01 + 0.005)
+        self.turn = nn.Parameter(torch.eye(12) + 0.1)
+        self.mix = nn.Parameter(torch.tensor([0.2, 0.5, 0.3]))
+        self.step = nn.Parameter(torch.tensor([0.01]))
+        self.weight_ = nn.Parameter(torch.randn(12, 64, generator=drawn) * 0.2)
+
+    def made(self) -> Tensor:
+        if self.how == "turned":
+            return self.turn @ self.base
+        if self.how == "merged":
+            return torch.tensordot(self.mix, self.bank, 1)
+        if self.how == "rounded":
+            zero = torch.zeros(1)
+            return torch._fake_quantize_learnable_per_tensor_affine(
+                self.base, self.step, zero, -128, 127, 1.0
+            )
+        if self.how == "ranges":  # of fake quantisation: constants of the rounding, not weights
+            zeros = torch.zeros(12, dtype=torch.int32)
+            return torch.fake_quantize_per_channel_affine(
+                self.weight_, self.range, zeros, 0, -128, 127
+            )
+        if self.how == "signs":
+            return torch.where(self.base > 0, self.step, -self.step)
+        return ((self.base > 0).float() * 2 - 1) * self.step
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.made())
+
+
+def of_factors(how: str) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), OfFactors(how), nn.ReLU(), nn.Linear(12, 3))
+
+
+@pytest.mark.parametrize(
+    ("how", "learned"),
+    [
+        ("turned", "base"),
+        ("merged", "bank"),
+        ("rounded", "base"),
+        ("signs", "base"),
+        ("floats", "base"),
+        ("ranges", None),
+    ],
+)
+def test_what_weights_are_made_of_is_drawn_anew(how: str, learned: str | None) -> None:
+    network = prepare(of_factors(how), IMAGE)
+    buffers = {"base", "bank", "range"}
+    found = {n for n in buffers if network.trace.kinds["1", n] == "learned"}
+    assert found == ({learned} if learned else set())
+    if learned:
+        assert f"1.{learned}" in drawn_anew(network, ModuleInit())
+
+
+def test_signs_in_a_buffer_are_permuted_and_masks_in_order_are_not() -> None:
+    class Signs(nn.Module):
+        def __init__(self, signs: Tensor) -> None:
+            super().__init__()
+            self.register_buffer("signs", signs)
+            self.scale, self.fc = nn.Parameter(torch.tensor(0.1)), nn.Linear(12, 3)
+
+        def forward(self, x):
+            weight = (self.signs.float() * 2 - 1) * self.scale
+            return self.fc(torch.relu(nn.functional.linear(x.flatten(1), weight)))
+
+    drawn = torch.Generator().manual_seed(0)
+    network = prepare(Signs(torch.rand(12, 64, generator=drawn) > 0.5), IMAGE)
+    found = drawn_anew(network, ModuleInit())[".signs"]
+    assert found.dtype is torch.bool
+    assert found.sum() == network.trained[""]["signs"].sum()
+    assert not torch.equal(found, network.trained[""]["signs"])
+    rows = prepare(Signs((torch.arange(64) % 2 == 0).expand(12, 64).clone()), IMAGE)
+    assert rows.trace.kinds["", "signs"] == "whole numbers"
+
+
+def test_a_weight_that_is_called_a_running_mean_is_a_weight() -> None:
+    class Means(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(64, 12)
+            self.register_buffer("running_mean", torch.randn(3, 12))
+
+        def forward(self, x):
+            return torch.relu(self.fc(x.flatten(1))) @ self.running_mean.t()
+
+    assert prepare(Means(), IMAGE).trace.kinds["", "running_mean"] == "learned"
+
+
+def near(network, seed: int):
+    """Trained weights and a little noise, as of a builder that loads them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return {
+            layer: {n: v + 0.01 * torch.randn_like(v) for n, v in tensors.items()}
+            for layer, tensors in network.trained.items()
+        }
+
+
+def test_draws_that_are_nearly_the_trained_weights_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = prepare(Small(), IMAGE)
+    with pytest.raises(ModelError, match=r"go with the trained ones.*a\.weight"):
+        rows_of(network, near)
+    monkeypatch.setattr(coverage, "LIKE", 2.0)
+    assert learned_share(rows_of(network, near)) == 1.0, "the twin takes them for new"
+
+
+def test_a_pretrained_body_in_buffers_that_is_built_in_is_refused() -> None:
+    class Body(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            drawn = torch.Generator().manual_seed(0)
+            self.register_buffer("body", torch.randn(12, 64, generator=drawn))
+            self.head = nn.Linear(12, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(nn.functional.linear(x.flatten(1), self.body)))
+
+    network = prepare(Body(), IMAGE)
+    with pytest.raises(ModelError, match=r"Most weights.*\(body\).*--init module"):
+        rows_of(network, fresh_draw(network, Body))
+    assert learned_share(rows_of(network, ModuleInit())) == 1.0
 
 
 class Complex(nn.Module):

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 import salsanity
 from networks import chain
 from salsanity.cli import app
-from salsanity.errors import MethodError, ModelError
+from salsanity.errors import MethodError
 from salsanity.suite import judging
 
 FAST: dict[str, Any] = {
@@ -27,6 +27,7 @@ FAST: dict[str, Any] = {
     "batch_size": 8,
     "memory_format": "contiguous",
 }
+ReLU_FORWARD = nn.ReLU.forward
 X = torch.randn(8, 2, 12, 12, generator=torch.Generator().manual_seed(5))
 
 
@@ -310,10 +311,82 @@ def test_an_explainer_that_patches_torch_for_good_spoils_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nn.ReLU, "forward", nn.ReLU.forward)  # which is put back after the test
-    with pytest.raises(MethodError, match="expected guided_for_all to leave torch as it found it"):
+    with pytest.raises(
+        MethodError, match="expected guided_for_all to leave torch and your classes"
+    ):
         run(tmp_path / "a", "gradient", guided_for_all)
-    with pytest.raises(ModelError, match=r"own ReLU\.forward, but .*test_explainers_given has put"):
-        run(tmp_path / "b", "gradient")
+    after, alone = run(tmp_path / "b", "gradient").scores, run(tmp_path / "c", "gradient").scores
+    assert after["value"].tolist() == alone["value"].tolist(), "and it is put back"
+    assert nn.ReLU.forward is ReLU_FORWARD
+
+
+class Rectified(nn.ReLU):
+    """An activation of the user's."""
+
+
+def patches_the_users_class(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+    def forward(self: nn.Module, y: Tensor) -> Tensor:
+        return y.clamp(0, 0.01)
+
+    Rectified.forward = forward  # type: ignore[method-assign]
+    return grad(model, x, targets)
+
+
+def test_a_class_of_the_users_that_an_explainer_patches_is_named_and_put_back(
+    tmp_path: Path,
+) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(288, 12), Rectified(), nn.Linear(12, 4))
+    with pytest.raises(
+        MethodError, match=r"other gradients for every method \(Rectified\.forward\)"
+    ):
+        salsanity.run(
+            "cascade", model, X, methods=[patches_the_users_class], out=tmp_path / "a", **FAST
+        )
+    assert "forward" not in vars(Rectified)
+
+
+class Remembering:
+    """Puts its hook on once, as in a notebook; what comes later are maps of the first call."""
+
+    def __init__(self) -> None:
+        self.seen: list[Tensor] = []
+        self.is_on = False
+
+    def __call__(self, model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        if not self.is_on:
+            model[0].register_forward_hook(lambda _, __, out: self.seen.append(out.detach()))
+            self.is_on = True
+        return grad(model, x, targets) * self.seen[-1].mean()
+
+
+def test_hooks_that_are_put_on_once_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(MethodError, match=r"hooks on the network in 1 of \d+ calls.*in every call"):
+        run(tmp_path, Remembering())
+
+
+def test_twin_hooks_of_every_call_are_not(tmp_path: Path) -> None:
+    def each_time(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        return Remembering()(model, x, targets)
+
+    assert len(run(tmp_path, each_time).scores)
+
+
+def test_an_explainer_may_write_into_its_maps_again(tmp_path: Path) -> None:
+    shared = torch.zeros(1, *X.shape[1:])
+
+    def reusing(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
+        return shared.copy_(grad(model, x, targets))
+
+    def array(model: nn.Module, x: Tensor, targets: Tensor) -> Any:
+        return shared.copy_(grad(model, x, targets)).numpy()
+
+    scores = run(tmp_path, grad, reusing, array).scores
+    by = [
+        g["value"].tolist()
+        for n, g in scores.groupby("method")
+        if n in ("grad", "reusing", "array")
+    ]
+    assert by[0] == by[1] == by[2]
 
 
 def test_what_an_explainer_leaves_on_the_process_is_taken_off(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, final
 
 import torch
+from torch import Tensor
 
 from salsanity.errors import ModelError
 from salsanity.models.learned import STATISTICS, is_regular
@@ -29,6 +30,12 @@ _KEPT: Final = "kept as asked"
 
 ENOUGH: Final = 0.95
 """With less than this share of the learned values randomised, a test says nothing good about a method."""
+
+LIKE: Final = 0.5
+"""Drawn weights whose correlation with the trained ones is above this keep what was learned; new ones have next to none."""
+
+MANY: Final = 100
+"""Correlations of fewer numbers are not looked at."""
 
 
 def is_learned(network: Network, slot: Slot) -> bool:
@@ -100,9 +107,9 @@ def coverage_of(
     `stages`: block -> name of the first stage that randomises it. `keep`: patterns of tensors or
     layers that stay trained. A tensor is randomised if some draw changes it.
 
-    Raises ModelError for a used float parameter that no draw changes and no pattern keeps, unless
-    both its trained and its drawn values are one constant (a norm's 1, a bias of 0), and for a
-    pattern that fits nothing.
+    Raises ModelError for draws that are nearly the trained weights, for a used float parameter that no
+    draw changes and no pattern keeps, unless both its trained and its drawn values are one constant (a norm's 1,
+    a bias of 0), and for a pattern that fits nothing.
     """
     for pattern in keep:
         if not any(kept_by(slot, [pattern]) for slot in network.slots):
@@ -112,6 +119,8 @@ def coverage_of(
         for slot in network.slots
     )
     _check(rows)
+    _check_built_in(network, rows)
+    _check_far(network, draws, keep)
     return (*rows, *(_outside(found) for found in network.trace.outside if not found.made))
 
 
@@ -141,6 +150,55 @@ def still_trained(rows: Iterable[Covered]) -> str | None:
         f"only {share:.1%} of the learned values that the network reads are randomised (at least {ENOUGH:.0%} are needed): "
         f"{named}{more} stay as they are"
     )
+
+
+def _check_built_in(network: Network, rows: Sequence[Covered]) -> None:
+    """Raise ModelError where most weights are buffers that every newly built network has: a pretrained body, not constants."""
+    kinds, uses = network.trace.kinds, network.trace.uses
+    kept = [
+        row
+        for row in rows
+        if row.reason == BUILT_IN
+        and kinds[row.layer, row.tensor] == "learned"
+        and uses[row.layer, row.tensor].is_matrix
+    ]
+    if sum(row.size for row in kept) > sum(row.size for row in rows if row.counts):
+        named = ", ".join(dotted(row.layer, row.tensor) for row in kept[:3])
+        named += " and more" if len(kept) > 3 else ""
+        raise ModelError(
+            f"Most weights of the network are buffers that every newly built one has ({named}): "
+            "they would stay as they are. Choose --init module, which draws them anew, or let make_model build them untrained"
+        )
+
+
+def _check_far(network: Network, draws: Sequence[Weights], keep: Sequence[str]) -> None:
+    """Raise ModelError where most of the weights that were drawn go with the trained ones."""
+    near, total = {}, 0
+    for slot in network.slots:
+        values = draws[0].get(slot.layer, {}).get(slot.name) if draws else None
+        if values is None or values.numel() < MANY or kept_by(slot, keep):
+            continue
+        total += values.numel()
+        likeness = _correlation(values, network.trained[slot.layer][slot.name])
+        if abs(likeness) > LIKE:
+            near[slot.path] = values.numel()
+    if total and sum(near.values()) > total / 2:
+        named = ", ".join([*near][:3]) + (" and more" if len(near) > 3 else "")
+        raise ModelError(
+            f"The initialiser gives weights that go with the trained ones (correlation above {LIKE:g} in {named}), so that what "
+            "was learned would stay. Let make_model, the function or reset_parameters draw them anew, without loading any, or "
+            "choose another initialiser, such as --init he"
+        )
+
+
+def _correlation(one: Tensor, other: Tensor) -> float:
+    """Pearson's of two tensors' values; 0 where one is constant or complex."""
+    a, b = (t.detach().flatten().cpu() for t in (one, other))
+    if a.is_complex() or b.is_complex():
+        return 0.0
+    a, b = a.double() - a.double().mean(), b.double() - b.double().mean()
+    length = float((a.square().sum() * b.square().sum()).sqrt())
+    return float((a * b).sum()) / length if length else 0.0
 
 
 def _covered(

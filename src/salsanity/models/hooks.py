@@ -10,10 +10,12 @@ import inspect
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Final, Literal, final
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.nn.modules import module as torchs
 
 from salsanity.errors import ModelError
@@ -106,6 +108,35 @@ def process_as_before() -> Iterator[None]:
         torchs._global_is_full_backward_hook = is_full
         if torch.get_default_dtype() is not kind:
             torch.set_default_dtype(kind)
+
+
+@final
+@dataclass(frozen=True)
+class Forwards:
+    """What runs when a network runs beside its own attributes: the forwards of its parts' classes, and torch's functions."""
+
+    places: tuple[tuple[type | ModuleType, str, object], ...]
+
+    @classmethod
+    def of(cls, module: nn.Module) -> Forwards:
+        """Note them as they are."""
+        kinds = dict.fromkeys(kind for part in module.modules() for kind in type(part).__mro__)
+        own = ((kind, "forward", vars(kind).get("forward")) for kind in kinds if kind is not object)
+        functions = ((functional, name, f) for name, f in vars(functional).items() if callable(f))
+        return cls((*own, *functions))
+
+    def put_back(self) -> list[str]:
+        """Put back what somebody has replaced; return its names."""
+        found = []
+        for home, name, before in self.places:
+            if vars(home).get(name) is before:
+                continue
+            found.append(f"{home.__name__}.{name}")
+            if before is None:
+                delattr(home, name)
+            else:
+                setattr(home, name, before)
+        return found
 
 
 def refuse_patched_classes(module: nn.Module) -> None:

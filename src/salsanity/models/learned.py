@@ -76,20 +76,32 @@ def _kind(slot: Slot, use: Use | None) -> Kind:
     is_number = slot.tensor.is_floating_point() or slot.tensor.is_complex()
     if slot.kind == "parameter" and is_number:
         return "unused" if use is None else "learned"
-    if slot.name in STATISTICS or (use is not None and "statistics" in use.roles):
+    named = slot.name in STATISTICS and not (use is not None and use.is_matrix)
+    if named or (use is not None and "statistics" in use.roles):
         return "statistics"
     if not is_number:
-        is_index = use is not None and use.picks and slot.tensor.dtype is not torch.bool
-        return "learned" if is_index and not are_in_order(slot.tensor) else "whole numbers"
+        return "learned" if use is not None and _are_learned(slot.tensor, use) else "whole numbers"
     if use is None:
         return "unused"
     return "learned" if _is_learned(slot, use) else "constant"
 
 
+def _are_learned(whole: Tensor, use: Use) -> bool:
+    """Whether whole numbers are learned: indices of a codebook, or the signs of weights; both are permuted."""
+    is_signs = whole.dtype is torch.bool and use.is_matrix and whole.numel() > SMALL
+    is_index = use.picks and whole.dtype is not torch.bool
+    return (is_signs or is_index) and not are_in_order(whole)
+
+
 def _is_learned(slot: Slot, use: Use) -> bool:
     is_weight = use.is_matrix or "arithmetic" in use.roles
-    if not is_weight or use.with_weights:
+    if not is_weight:
         return False
+    if (
+        use.with_weights
+    ):  # of which a small network makes biases; or factors, banks and frozen weights
+        is_table = slot.tensor.numel() > max(slot.tensor.shape, default=1)
+        return is_table and use.is_matrix and not is_regular(slot.tensor)
     if slot.name in _LIKE_PARAMETERS:
         return True
     return (slot.persistent or use.is_matrix) and not is_regular(slot.tensor)

@@ -332,11 +332,7 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             memory = memory_of(tensor)
             known = self.origins.get(memory)
             if known is None or func._schema.is_mutable:
-                # Of a comparison, only which values it lets through is left.
-                left = (
-                    _Origin(made.from_input, made.weighed) if tensor.dtype is torch.bool else made
-                )
-                self.origins[memory] = left if known is None else known.joined(left)
+                self.origins[memory] = made if known is None else known.joined(made)
                 self.makers[memory] = _name_of(func)[1]
             self.alive.append(tensor)
 

@@ -220,7 +220,7 @@ def _as_tensor(maps: object, x: Tensor, name: str) -> Tensor:
     if isinstance(maps, tuple) and len(maps) == 1:
         maps = maps[0]
     if isinstance(maps, Tensor):
-        return maps.detach()
+        return maps.detach().clone()  # the explainer may write into it again
     if maps is None or isinstance(maps, Mapping | str | bytes):
         keys = f" with {', '.join(map(str, maps))}" if isinstance(maps, Mapping) else ""
         raise UnfitMaps(
@@ -228,7 +228,7 @@ def _as_tensor(maps: object, x: Tensor, name: str) -> Tensor:
             f"or array of shape {tuple(x.shape)}"
         )
     try:
-        return torch.from_numpy(np.asarray(_arrays(maps)))
+        return torch.from_numpy(np.array(_arrays(maps)))
     except (TypeError, ValueError, RuntimeError) as error:
         raise UnfitMaps(
             f"{name} returned {_kind(maps)}, which is no array of numbers ({' '.join(str(error).split())[:100]}); let it return "

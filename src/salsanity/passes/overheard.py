@@ -12,6 +12,8 @@ from typing import Any, Final, TextIO, cast, final
 
 from torch import nn
 
+from salsanity.models.hooks import hooks_of
+
 MOST_SAID: Final = 2_000
 """Of what an explainer prints, so many characters are kept."""
 
@@ -22,12 +24,24 @@ class Aside:
     """What was noted beside an explainer's maps.
 
     `called`: whether any part of the given network ran, or its weights were read by `state_dict`. `said`: what it printed and
-    warned of, shortened. `apart`: whether it raised on several images and was then given each of them alone.
+    warned of, shortened. `apart`: whether it raised on several images and was then given each of them alone. `calls`: how
+    often it gave maps, and in how many of these it `left` hooks on the network.
     """
 
     called: bool
     said: str = ""
     apart: bool = False
+    calls: int = 0
+    left: int = 0
+
+    def stale(self, name: str) -> str | None:
+        """Why maps may be those of an earlier call: hooks that were put on once, and are taken off after each call."""
+        if not 0 < self.left < self.calls:
+            return None
+        return (
+            f"{name} put hooks on the network in {self.left} of {self.calls} calls; they are taken off after each, so that in "
+            "the others it saw what an earlier call had kept. Put them on in every call, and take them off"
+        )
 
     def refusal(self, name: str) -> str | None:
         """Why nothing can be said about an explainer, with the remedy; None where it ran the network."""
@@ -47,8 +61,13 @@ def together(asides: Iterable[Aside | None]) -> Aside | None:
     if not known:
         return None
     lines = dict.fromkeys(line for aside in known for line in aside.said.splitlines())
-    apart = any(aside.apart for aside in known)
-    return Aside(all(aside.called for aside in known), "\n".join(lines)[:MOST_SAID], apart)
+    return Aside(
+        all(aside.called for aside in known),
+        "\n".join(lines)[:MOST_SAID],
+        any(aside.apart for aside in known),
+        sum(aside.calls for aside in known),
+        sum(aside.left for aside in known),
+    )
 
 
 @dataclass
@@ -99,6 +118,7 @@ class Listener:
 
     ear: Ear = field(default_factory=Ear)
     said: list[str] = field(default_factory=list)
+    left: list[bool] = field(default_factory=list)
 
     @contextmanager
     def listening(self, module: nn.Module) -> Iterator[None]:
@@ -106,8 +126,10 @@ class Listener:
 
         The hooks are taken off by whoever restores the network.
         """
+        before = len(hooks_of(module))
         for part in module.modules():
             part.register_forward_pre_hook(self.ear, prepend=True)
+            before += 1
         module.register_state_dict_pre_hook(self.ear)  # type: ignore[no-untyped-call]
         text: list[str] = []
         with ExitStack() as stack:
@@ -117,6 +139,7 @@ class Listener:
             stack.enter_context(redirect_stderr(cast(TextIO, _Caught(sys.stderr, text))))
             try:
                 yield
+                self.left.append(len(hooks_of(module)) > before)
             finally:
                 told = [f"{w.category.__name__}: {w.message}" for w in caught]
                 self.said += ["".join(text), *told]
@@ -125,4 +148,5 @@ class Listener:
         """Return what was overheard, every line once."""
         lines = [line.rstrip() for said in self.said for line in said.splitlines() if line.strip()]
         lines = list(dict.fromkeys(lines))
-        return Aside(self.ear.heard, "\n".join(lines)[:MOST_SAID])
+        said = "\n".join(lines)[:MOST_SAID]
+        return Aside(self.ear.heard, said, calls=len(self.left), left=sum(self.left))

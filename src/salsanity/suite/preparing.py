@@ -14,6 +14,7 @@ from salsanity.checks.named import settled
 from salsanity.data.examples import ImageSource, check_repeatable, without_label
 from salsanity.errors import DataError, MethodError, ModelError, UsageError
 from salsanity.methods import Method
+from salsanity.models.hooks import Forwards
 from salsanity.models.network import Network
 from salsanity.models.routes import check_routes
 from salsanity.models.steadiness import steadiness
@@ -282,12 +283,13 @@ def _tried(
     worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
     found: list[Tried] = []
     before = _own_gradient(bench) if foreign else None
+    forwards = Forwards.of(tools.network.module)
     for method in foreign:
         one = tried(worker, method, bench.ids, batched=recorded.get(method.name))
         if one.why_not is not None:
             raise MethodError(one.why_not)
         if before is not None:
-            _check_left_alone(before, _own_gradient(bench), method.name)
+            _check_left_alone(before, _own_gradient(bench), method.name, forwards)
         found.append(one)
     return tuple(found)
 
@@ -299,12 +301,13 @@ def _own_gradient(bench: Bench) -> Tensor:
     return found.at[None][1]
 
 
-def _check_left_alone(before: Tensor, after: Tensor, name: str) -> None:
-    """Raise MethodError where an explainer changed torch itself, and with it the gradients of all that follows."""
+def _check_left_alone(before: Tensor, after: Tensor, name: str, forwards: Forwards) -> None:
+    """Raise MethodError where an explainer changed classes or torch itself, and put these back: all that follows would differ."""
     if float((after - before).abs().max()) > CHANGED * float(before.abs().max()):
+        patched = ", ".join(forwards.put_back()) or "what it is was not found"
         raise MethodError(
-            f"expected {name} to leave torch as it found it, but after it ran the network has other gradients for every method "
-            "(another forward in nn.ReLU, another F.relu); let it put back what it patches (unittest.mock.patch.object)"
+            f"expected {name} to leave torch and your classes as it found them, but after it ran the network has other gradients "
+            f"for every method ({patched}); let it put back what it patches (unittest.mock.patch.object)"
         )
 
 

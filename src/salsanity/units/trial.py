@@ -107,6 +107,8 @@ def tried(
     why_not = _lost(attempts, method.name)
     if why_not is None and not is_heard and not _depends(good) and aside is not None:
         why_not = aside.refusal(method.name)
+    if why_not is None and aside is not None:
+        why_not = aside.stale(method.name)
     said = "" if aside is None else aside.said
     unmoved = _unmoved(good)
     found = Tried(method.name, seconds, why_not, is_heard, said, is_unmoved=unmoved)
