@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sys
 import tempfile
@@ -28,6 +27,8 @@ from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult, digest
 from salsanity.rows import CODED, PLAIN, Column, Rows
 from salsanity.store.folder import flush_folder, inside, unwritable
+from salsanity.store.pieces import pieces
+from salsanity.store.pieces import plain as plain
 from salsanity.store.upgrade import (
     FORMAT_VERSION as FORMAT_VERSION,
 )
@@ -247,7 +248,7 @@ class DirectoryStore:
             replacing(self.folder / name) as temporary,
             temporary.open("w", encoding="utf-8") as file,
         ):
-            json.dump(plain(value), file, indent=1, allow_nan=False)  # piece by piece
+            file.writelines(pieces(value))
             file.write("\n")
 
 
@@ -295,23 +296,6 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
-
-
-def plain(value: Any) -> Any:
-    """Turn mappings, sequences and numbers into JSON values; NaN and infinities become null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, Sequence | set | frozenset):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):  # a NumPy scalar
-        return plain(value.item())
-    return str(value)
 
 
 def unit_files(folder: Path) -> list[Path]:
