@@ -30,7 +30,9 @@ def pieces(value: Any, margin: str = "\n") -> Iterator[str]:
     if isinstance(value, Mapping):
         named = ((f"{json.dumps(str(key))}: ", item) for key, item in value.items())
         yield from _between("{}", named, margin)
-    elif isinstance(value, Collection) and not isinstance(value, str) and not hasattr(value, "item"):
+    elif (
+        isinstance(value, Collection) and not isinstance(value, str) and not hasattr(value, "item")
+    ):
         yield from _between("[]", (("", item) for item in value), margin)
     else:
         yield json.dumps(plain(value), allow_nan=False)

@@ -80,7 +80,7 @@ class Remembered:
 
 @final
 class Listed(Collection[dict[str, Any]]):
-    """Images as spec.json lists them: `first`, then those whose lines in the file `path` begin at `places`, read when asked for."""
+    """Images as spec.json lists them: `first`, then those whose lines in the file `path` begin at `places`, read one by one."""
 
     def __init__(self, first: Sequence[dict[str, Any]], path: Path, places: array[int]) -> None:
         self.first, self.path, self.places = first, path, places
