@@ -348,7 +348,6 @@ def _read_gallery(
     folder: Path, spec: Json, marks: Mapping[str, Mapping[str, int]] | None
 ) -> tuple[GalleryImage, ...]:
     """Read the gallery's contents, in the order of the run's images."""
-    order = {image["id"]: k for k, image in enumerate(spec["images"])}
     paths = sorted((folder / "gallery").glob("*.safetensors"))
     images = [_gallery_image(inside(folder, path)) for path in paths]
     pictured = [image for image in images if image is not None]
@@ -358,7 +357,9 @@ def _read_gallery(
             for image in pictured
             if image.path.name in marks
         ]
-    return tuple(sorted(pictured, key=lambda image: order.get(image.image, len(order))))
+    ids, count = {image.image for image in pictured}, len(spec["images"])
+    order = {image["id"]: k for k, image in enumerate(spec["images"]) if image["id"] in ids}
+    return tuple(sorted(pictured, key=lambda image: order.get(image.image, count)))
 
 
 def _as_it_was(image: GalleryImage, marks: Mapping[str, int]) -> GalleryImage:

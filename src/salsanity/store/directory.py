@@ -56,6 +56,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
+DOCUMENTS: Final = ("gates.json", "verdicts.json", "coverage.json")
 _META: Final = b"salsanity"
 TEXTS: Final = [f.name for f in SCHEMA if pa.types.is_string(f.type)]
 REPEATED: Final = [f.name for f in SCHEMA if not pa.types.is_floating(f.type)]
@@ -222,11 +223,12 @@ class DirectoryStore:
 
     def read_documents(self) -> dict[str, Any]:
         """Read the JSON files of a run by name, in today's format; those that are not there yet are left out."""
+        spec, gates, rows, coverage = self.read_spec(), *map(self.read_json, DOCUMENTS)
         found = {
-            "spec.json": self.read_spec(),
-            "gates.json": self.read_gates(),
-            "verdicts.json": self.read_verdicts(),
-            "coverage.json": self.read_json("coverage.json"),
+            "spec.json": spec,
+            "gates.json": upgraded_gates(gates, spec) if spec and gates else {},
+            "verdicts.json": upgraded_verdicts(rows, spec) if spec and rows else [],
+            "coverage.json": coverage,
         }
         return {name: value for name, value in found.items() if value}
 
