@@ -46,8 +46,7 @@ def curves(
     one stage against another: it is then no matter of one stage.
     """
     index = read_scores(scores, check=record.name)
-    methods = index.rows.methods(index.check)
-    rows = [row for method in methods for row in _rows(index, method, record, alpha)]
+    rows = [row for method in index.methods for row in _rows(index, method, record, alpha)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

@@ -127,6 +127,11 @@ class Scores:
     )
     """What the method has that was asked for last."""
 
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have rows, sorted."""
+        return self.rows.methods(self.check)
+
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
         found = self._survey(method).pairs
