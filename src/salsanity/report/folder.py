@@ -179,9 +179,10 @@ class Part:
         """Methods that gave no map at all because they raised: what they said."""
         found = {}
         for method in self.methods:
-            rows = self.rows.read(self.record.name, method)
-            if len(rows) and np.isnan(rows["value"]).all():
-                said = self._said(rows)
+            cells = self.rows.cells(self.record.name, method)
+            read = (self.rows.read_cell(self.record.name, method, *cell) for cell in cells)
+            if cells and all(np.isnan(rows["value"]).all() for rows in read):
+                said = self._said(self.rows.read(self.record.name, method))
                 if all(RAISED in reason for reason in said):
                     found[method] = said[0].removeprefix(OF_CHANCE)
         return found
