@@ -141,7 +141,7 @@ class DirectoryStore:
             looked = _looks(path)
             table = read_texts_coded(path)
             scores = table.select(SCHEMA.names)
-            content = json.loads(table.schema.metadata[_META])
+            content = json.loads(table.schema.metadata[_META], object_pairs_hook=_named)
             known = self._known.get(path.name)
             if known is not None and known.looked == looked:
                 return known.key, content["notes"], scores
@@ -164,11 +164,13 @@ class DirectoryStore:
     def collect(self, spec: Mapping[str, Any], rows: Rows) -> Iterator[UnitNotes]:
         """Read the whole units that belong to the run of `spec` into `rows`; yield what each says beside."""
         asked = asked_units(spec)
+        known: dict[frozenset[str], frozenset[str]] = {}  # most units have the same methods
         for path in unit_files(self.folder):
             found = self._read(path)
             if found is not None and is_asked(found[0], asked):
                 key, notes, table = found
-                yield UnitNotes(key, notes, add_rows(rows, table, key, asked))
+                methods = add_rows(rows, table, key, asked)
+                yield UnitNotes(key, notes, known.setdefault(methods, methods))
 
     def discard_damaged(self) -> int:
         """Delete the files of units that are cut or damaged, and return how many: they are computed again."""
@@ -314,6 +316,11 @@ def read_texts_coded(path: Path) -> pa.Table:
         return file.read(
             use_threads=False
         )  # small files: threads and buffers cost more than they save
+
+
+def _named(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON whose names are those that other objects have too."""
+    return {sys.intern(name): value for name, value in pairs}
 
 
 def _frugal(key: UnitKey) -> UnitKey:

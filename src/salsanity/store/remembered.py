@@ -24,13 +24,13 @@ class Remembered:
     killed process left half-written, and all after it, count as absent.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, names: Sequence[str] = ()) -> None:
         self.path, self.key = folder / NAME, key
         self.at: dict[str, int] = {}
         """Where in the file the last line of an image begins, by name: what it says stays on disk."""
         self.whole = 0
         with suppress(OSError, ValueError, KeyError, TypeError):
-            self._read()
+            self._read({name: name for name in names})
 
     def get(self, name: str, looks: Sequence[int] | None) -> Mapping[str, Any] | None:
         """Return what is known of an image whose file looks the same; None where it must be read."""
@@ -62,7 +62,8 @@ class Remembered:
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def _read(self) -> None:
+    def _read(self, held: Mapping[str, str]) -> None:
+        """Read where lines begin; `held`: names as the source holds them, so that none is there twice."""
         if self.path.is_symlink():
             return
         with self.path.open("rb") as file:
@@ -74,7 +75,7 @@ class Remembered:
                 entry = json.loads(line)
                 if not line.endswith(b"\n") or not {"name", "id", "looks"} <= entry.keys():
                     return
-                self.at[entry["name"]] = self.whole
+                self.at[held.get(entry["name"], entry["name"])] = self.whole
                 self.whole += len(line)
 
 
