@@ -53,7 +53,7 @@ def effects_of(scores: pd.DataFrame, stages: Sequence[str], *, check: str) -> li
     """Image, draw and residual effects of every informative cell, with their unbiased spread."""
     index = read_scores(scores, check=check, stages=stages)
     found = []
-    for method in index.names["method"]:
+    for method in index.methods:
         for view, similarity in index.cells(method):
             for stage in stages:
                 z = whole(index.table((method, view, similarity), stage))

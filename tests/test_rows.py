@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult
 from salsanity.rows import PLAIN, Rows
 from salsanity.store import directory
@@ -96,15 +97,38 @@ def test_twin_a_row_that_was_lost_in_a_file_is_noticed(tmp_path: Path) -> None:
     assert len(bucket.read()) == bucket.count - 1
 
 
+@pytest.mark.parametrize("most", [0, 200, 10**9])
+def test_a_cell_has_its_rows_in_the_order_in_which_they_came(most: int, tmp_path: Path) -> None:
+    frames = [table(seed) for seed in range(3)]
+    rows, whole = collected(frames, tmp_path, most), pd.concat(frames)
+    own = whole[(whole["check"] == "cascade") & (whole["method"] == "a")]
+    assert sorted(rows.cells("cascade", "a")) == [(v, "spearman") for v in ("absolute", "signed")]
+    for view in ("signed", "absolute"):
+        found = rows.read_cell("cascade", "a", view, "spearman")
+        assert found["value"].tolist() == own.loc[own["view"] == view, "value"].tolist()
+    assert not len(rows.read_cell("cascade", "a", "signed", "ssim"))
+    assert rows.cells("cascade", "c") == []
+    assert rows.views("cascade") == {"signed", "absolute"}
+
+
+def test_twin_a_cell_that_was_cut_in_a_file_is_refused(tmp_path: Path) -> None:
+    rows = collected([table(0)], tmp_path, 0)
+    bucket = rows.buckets["cascade", "a"]
+    assert bucket.file is not None
+    bucket.file.truncate(bucket.file.seek(0, 2) - 32)
+    with pytest.raises(StoreError, match="their file was cut"):
+        for cell in bucket.spans:
+            bucket.read_cell(cell)
+
+
 def test_an_index_of_rows_is_the_index_of_their_table(tmp_path: Path) -> None:
     frame = table(4)
     own = frame[(frame["check"] == "cascade") & (frame["method"] == "a")]
     cells = own[(own["stage"] == "late") & (own["view"] == "signed")]
     for rows in (collected([frame], tmp_path, 0), Rows.of(frame), frame):
-        found = read_scores(rows, check="cascade", methods=["a"], stages=["late"])
-        assert found.names["method"] == {"a": 0}
+        found = read_scores(rows, check="cascade", stages=["late"])
         assert found.stages == {"late": 2}
-        assert len(found.order) == own["stage"].isin(["self", "late"]).sum()
+        assert found.cells("a") == [("signed", "spearman"), ("absolute", "spearman")]
         at = found.table(("a", "signed", "spearman"), "late")
         assert sorted(at.value[np.isfinite(at.value)]) == sorted(cells["value"])
 

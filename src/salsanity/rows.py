@@ -6,9 +6,11 @@ check and method, so that memory does not grow with a run.
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import weakref
+from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import IO, Any, Final, final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from salsanity.errors import StoreError
 
 ROW: Final = np.dtype(
     [
@@ -35,6 +39,8 @@ IN_MEMORY: Final = 100_000
 
 RowArray = NDArray[Any]
 Codes = NDArray[np.int32]
+Cell = tuple[int, int]
+"""The places of a view and a similarity in `Rows.names`."""
 Column = tuple[Sequence[str | None], Codes]
 """Texts, and for each row the place of its own among them, or -1."""
 
@@ -42,27 +48,52 @@ Column = tuple[Sequence[str | None], Codes]
 @final
 @dataclass
 class _Bucket:
-    """The rows of a check and method, in memory or in a file."""
+    """The rows of a check and method, in memory or in a file; those that came together lie cell by cell."""
 
     parts: list[RowArray] = field(default_factory=list)
     count: int = 0
     file: IO[bytes] | None = None
+    spans: dict[Cell, array[int]] = field(default_factory=dict)
+    """Where rows of a cell begin and end, again and again."""
+
+    def add(self, cell: Cell, part: RowArray) -> None:
+        """Take in rows of a cell."""
+        self.parts.append(part)
+        self.spans.setdefault(cell, array("q")).extend((self.count, self.count + len(part)))
+        self.count += len(part)
 
     def read(self) -> RowArray:
-        """Return all rows in the order in which they came."""
+        """Return all rows."""
         if self.file is None:
             return joined(self.parts)
         self.file.seek(0)
         return np.fromfile(self.file, dtype=ROW)
 
+    def read_cell(self, cell: Cell) -> RowArray:
+        """Return the rows of a cell in the order in which they came."""
+        spans = self.spans.get(cell, ())
+        starts, ends = spans[::2], spans[1::2]
+        if self.file is None:
+            self.parts = [joined(self.parts)]
+            return joined([self.parts[0][i:j] for i, j in zip(starts, ends, strict=True)])
+        found = np.empty(sum(ends) - sum(starts), dtype=ROW)
+        at = found.view(np.uint8)
+        for start, end in zip(starts, ends, strict=True):
+            self.file.seek(start * ROW.itemsize)
+            at = at[self.file.readinto(at[: (end - start) * ROW.itemsize]) :]  # type: ignore[attr-defined]
+        if at.size:
+            raise StoreError("expected the scores that were put aside, but their file was cut")
+        return found
+
     def spill(self, folder: Path | None) -> None:
         """Write what is in memory to the file."""
+        if not self.parts:
+            return
         if self.file is None:
             self.file = _temporary(folder)
             weakref.finalize(self, self.file.close)
         self.file.seek(0, 2)
-        for part in self.parts:
-            part.tofile(self.file)
+        joined(self.parts).tofile(self.file)
         self.parts = []
 
 
@@ -142,9 +173,21 @@ class Rows:
         return self.buckets[check, method].count if (check, method) in self.buckets else 0
 
     def read(self, check: str, method: str) -> RowArray:
-        """Return the rows of a check and method, in the order in which they came."""
+        """Return the rows of a check and method; those that came together are ordered by view and similarity."""
         bucket = self.buckets.get((check, method))
         return np.empty(0, dtype=ROW) if bucket is None else bucket.read()
+
+    def cells(self, check: str, method: str) -> list[tuple[str, str]]:
+        """Name the views and similarities in which a check and method have rows."""
+        views, similarities = self.texts("view"), self.texts("similarity")
+        bucket = self.buckets.get((check, method))
+        return [(views[v], similarities[s]) for v, s in (bucket.spans if bucket else ())]
+
+    def read_cell(self, check: str, method: str, view: str, similarity: str) -> RowArray:
+        """Return the rows of a check and method in a view and similarity, in the order in which they came."""
+        bucket = self.buckets.get((check, method), _Bucket())
+        names = self.names["view"], self.names["similarity"]
+        return bucket.read_cell((names[0].get(view, UNSAID), names[1].get(similarity, UNSAID)))
 
     def texts(self, column: str) -> list[str]:
         """Return the texts of a column by their places."""
@@ -166,12 +209,7 @@ class Rows:
 
     def views(self, check: str) -> set[str]:
         """Name the views in which a check has rows."""
-        texts, found = self.names["view"], set[str]()
-        for method in self.methods(check):
-            if len(found) < len(texts):
-                views = self.read(check, method)["view"]
-                found |= {text for text, code in texts.items() if (views == code).any()}
-        return found
+        return {view for method in self.methods(check) for view, _ in self.cells(check, method)}
 
     def frame(self, check: str) -> pd.DataFrame:
         """Return the rows of a check as a table whose texts are categories."""
@@ -212,16 +250,18 @@ class Rows:
         whole = joined([one[3] for one in self.waiting])
         self.waiting = []
         self._note_stages(check, whole["stage"], index)
-        group = check * len(self.names["method"]) + method
-        order = np.argsort(group.astype(np.int16), kind="stable")  # few, and fast to sort
-        starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+        sizes = [len(self.names[name]) for name in ("check", "method", "view", "similarity")]
+        group = np.ravel_multi_index((check, method, whole["view"], whole["similarity"]), sizes)
+        group = group.astype(np.min_scalar_type(math.prod(sizes)))  # few, and fast to sort
+        order = np.argsort(group, kind="stable")
+        group, whole = group[order], whole.take(order)
+        starts = np.flatnonzero(np.diff(group, prepend=group[0] + 1))
         checks, methods = self.texts("check"), self.texts("method")
-        parts = np.split(whole.take(order), starts[1:])
-        for first, part in zip(order[starts], parts, strict=True):
-            of_check, of_method = divmod(int(group[first]), len(methods))
-            bucket = self._buckets.setdefault((checks[of_check], methods[of_method]), _Bucket())
-            bucket.parts.append(part)
-            bucket.count += len(part)
+        places = zip(*(p.tolist() for p in np.unravel_index(group[starts], sizes)), strict=True)
+        for (c, m, *cell), part in zip(places, np.split(whole, starts[1:]), strict=True):
+            bucket = self._buckets.setdefault((checks[c], methods[m]), _Bucket())
+            bucket.add((cell[0], cell[1]), part)
+        for bucket in self._buckets.values():
             if bucket.file is not None:
                 bucket.spill(self.folder)
 

@@ -670,12 +670,12 @@ def test_the_other_methods_of_a_run_do_not_matter():
     assert both[:2] == verdicts_of(alone)
 
 
-def test_methods_are_indexed_in_lots_with_the_same_verdicts(monkeypatch):
-    """Rows of a large run are never indexed as a whole; a method without rows is one of its lot."""
+def test_methods_are_read_cell_by_cell_with_the_same_verdicts(monkeypatch):
+    """Rows of a large run are never held as a whole; a method may have none."""
     names = ("gradient", "absent", "vargrad", "noise_x_input")
     frame = joined(two_stages(0.1 * i, method=n) for i, n in enumerate(names, 1) if n != "absent")
     whole = verdicts_of(frame, methods=names[:3], controls=names[3:])
-    monkeypatch.setattr("salsanity.verdicts.table.LOT", 1)
+    monkeypatch.setattr("salsanity.rows._Bucket.read", None)
     assert repr(verdicts_of(frame, methods=names[:3], controls=names[3:])) == repr(whole)
     assert len(whole) == 3 * 2 + 1
 

@@ -179,9 +179,10 @@ class Part:
         """Methods that gave no map at all because they raised: what they said."""
         found = {}
         for method in self.methods:
-            rows = self.rows.read(self.record.name, method)
-            if len(rows) and np.isnan(rows["value"]).all():
-                said = self._said(rows)
+            cells = self.rows.cells(self.record.name, method)
+            read = (self.rows.read_cell(self.record.name, method, *cell) for cell in cells)
+            if cells and all(np.isnan(rows["value"]).all() for rows in read):
+                said = self._said(self.rows.read(self.record.name, method))
                 if all(RAISED in reason for reason in said):
                     found[method] = said[0].removeprefix(OF_CHANCE)
         return found
@@ -348,7 +349,6 @@ def _read_gallery(
     folder: Path, spec: Json, marks: Mapping[str, Mapping[str, int]] | None
 ) -> tuple[GalleryImage, ...]:
     """Read the gallery's contents, in the order of the run's images."""
-    order = {image["id"]: k for k, image in enumerate(spec["images"])}
     paths = sorted((folder / "gallery").glob("*.safetensors"))
     images = [_gallery_image(inside(folder, path)) for path in paths]
     pictured = [image for image in images if image is not None]
@@ -358,7 +358,9 @@ def _read_gallery(
             for image in pictured
             if image.path.name in marks
         ]
-    return tuple(sorted(pictured, key=lambda image: order.get(image.image, len(order))))
+    ids, count = {image.image for image in pictured}, len(spec["images"])
+    order = {image["id"]: k for k, image in enumerate(spec["images"]) if image["id"] in ids}
+    return tuple(sorted(pictured, key=lambda image: order.get(image.image, count)))
 
 
 def _as_it_was(image: GalleryImage, marks: Mapping[str, int]) -> GalleryImage:

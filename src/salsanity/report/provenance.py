@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from salsanity.report.folder import Json, Part
@@ -267,10 +268,10 @@ def _begun(value: Any) -> Any:
     """Return a JSON value with no list longer than `LISTED`."""
     if isinstance(value, Mapping):
         return {key: _begun(item) for key, item in value.items()}
-    if not isinstance(value, list | tuple):
+    if isinstance(value, str) or not isinstance(value, Collection):
         return value
     left = len(value) - LISTED
     return [
-        *map(_begun, value[:LISTED]),
+        *map(_begun, islice(value, LISTED)),
         *([f"... and {left:,} more in spec.json"] if left > 0 else []),
     ]

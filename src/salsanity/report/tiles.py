@@ -205,13 +205,15 @@ def _seen(
 ) -> Iterator[tuple[str, str, str, str, str, float, float]]:
     """Yield image, method, view, similarity, stage, value and chance of some images at some stages of the first draw."""
     rows = part.rows
-    texts = {name: rows.texts(name) for name in ("image", "view", "similarity", "stage")}
-    for method in rows.methods(part.record.name):
-        found = rows.read(part.record.name, method)
+    texts = {name: rows.texts(name) for name in ("image", "stage")}
+    check = part.record.name
+    every = ((m, *cell) for m in rows.methods(check) for cell in rows.cells(check, m))
+    for method, view, similarity in every:
+        found = rows.read_cell(check, method, view, similarity)
         found = found[found["draw"] == 0]
         found = found[np.isin(found["image"], rows.places("image", images))]
         for row in found[np.isin(found["stage"], rows.places("stage", stages))]:
-            image, view, similarity, stage = (texts[n][row[n]] for n in texts)
+            image, stage = (texts[n][row[n]] for n in texts)
             yield image, method, view, similarity, stage, row["value"], row["chance"]
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import sys
 import tempfile
@@ -28,6 +27,8 @@ from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult, digest
 from salsanity.rows import CODED, PLAIN, Column, Rows
 from salsanity.store.folder import flush_folder, inside, unwritable
+from salsanity.store.pieces import pieces
+from salsanity.store.pieces import plain as plain
 from salsanity.store.upgrade import (
     FORMAT_VERSION as FORMAT_VERSION,
 )
@@ -55,6 +56,7 @@ SCHEMA: Final = pa.schema(
     ]
 )
 
+DOCUMENTS: Final = ("gates.json", "verdicts.json", "coverage.json")
 _META: Final = b"salsanity"
 TEXTS: Final = [f.name for f in SCHEMA if pa.types.is_string(f.type)]
 REPEATED: Final = [f.name for f in SCHEMA if not pa.types.is_floating(f.type)]
@@ -139,7 +141,7 @@ class DirectoryStore:
             looked = _looks(path)
             table = read_texts_coded(path)
             scores = table.select(SCHEMA.names)
-            content = json.loads(table.schema.metadata[_META])
+            content = json.loads(table.schema.metadata[_META], object_pairs_hook=_named)
             known = self._known.get(path.name)
             if known is not None and known.looked == looked:
                 return known.key, content["notes"], scores
@@ -162,11 +164,13 @@ class DirectoryStore:
     def collect(self, spec: Mapping[str, Any], rows: Rows) -> Iterator[UnitNotes]:
         """Read the whole units that belong to the run of `spec` into `rows`; yield what each says beside."""
         asked = asked_units(spec)
+        known: dict[frozenset[str], frozenset[str]] = {}  # most units have the same methods
         for path in unit_files(self.folder):
             found = self._read(path)
             if found is not None and is_asked(found[0], asked):
                 key, notes, table = found
-                yield UnitNotes(key, notes, add_rows(rows, table, key, asked))
+                methods = add_rows(rows, table, key, asked)
+                yield UnitNotes(key, notes, known.setdefault(methods, methods))
 
     def discard_damaged(self) -> int:
         """Delete the files of units that are cut or damaged, and return how many: they are computed again."""
@@ -221,11 +225,12 @@ class DirectoryStore:
 
     def read_documents(self) -> dict[str, Any]:
         """Read the JSON files of a run by name, in today's format; those that are not there yet are left out."""
+        spec, gates, rows, coverage = self.read_spec(), *map(self.read_json, DOCUMENTS)
         found = {
-            "spec.json": self.read_spec(),
-            "gates.json": self.read_gates(),
-            "verdicts.json": self.read_verdicts(),
-            "coverage.json": self.read_json("coverage.json"),
+            "spec.json": spec,
+            "gates.json": upgraded_gates(gates, spec) if spec and gates else {},
+            "verdicts.json": upgraded_verdicts(rows, spec) if spec and rows else [],
+            "coverage.json": coverage,
         }
         return {name: value for name, value in found.items() if value}
 
@@ -247,7 +252,7 @@ class DirectoryStore:
             replacing(self.folder / name) as temporary,
             temporary.open("w", encoding="utf-8") as file,
         ):
-            json.dump(plain(value), file, indent=1, allow_nan=False)  # piece by piece
+            file.writelines(pieces(value))
             file.write("\n")
 
 
@@ -297,23 +302,6 @@ def _umask() -> int:
     return mask
 
 
-def plain(value: Any) -> Any:
-    """Turn mappings, sequences and numbers into JSON values; NaN and infinities become null."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, str) or value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, int):
-        return value
-    if isinstance(value, Sequence | set | frozenset):
-        return [plain(item) for item in value]
-    if hasattr(value, "item"):  # a NumPy scalar
-        return plain(value.item())
-    return str(value)
-
-
 def unit_files(folder: Path) -> list[Path]:
     """List the files of finished units in the order of their names; `StoreError` where one is a link that leads elsewhere."""
     scores = inside(folder, folder / "scores")
@@ -328,6 +316,11 @@ def read_texts_coded(path: Path) -> pa.Table:
         return file.read(
             use_threads=False
         )  # small files: threads and buffers cost more than they save
+
+
+def _named(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON whose names are those that other objects have too."""
+    return {sys.intern(name): value for name, value in pairs}
 
 
 def _frugal(key: UnitKey) -> UnitKey:

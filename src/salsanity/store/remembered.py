@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, final
 
 from salsanity.errors import StoreError
-from salsanity.store.directory import plain
 from salsanity.store.folder import unwritable
+from salsanity.store.pieces import plain
 
 NAME: Final = "images.jsonl"
 
@@ -23,13 +24,13 @@ class Remembered:
     killed process left half-written, and all after it, count as absent.
     """
 
-    def __init__(self, folder: Path, key: str) -> None:
+    def __init__(self, folder: Path, key: str, names: Sequence[str] = ()) -> None:
         self.path, self.key = folder / NAME, key
         self.at: dict[str, int] = {}
         """Where in the file the last line of an image begins, by name: what it says stays on disk."""
         self.whole = 0
         with suppress(OSError, ValueError, KeyError, TypeError):
-            self._read()
+            self._read({name: name for name in names})
 
     def get(self, name: str, looks: Sequence[int] | None) -> Mapping[str, Any] | None:
         """Return what is known of an image whose file looks the same; None where it must be read."""
@@ -39,15 +40,7 @@ class Remembered:
 
     def told(self, name: str) -> dict[str, Any]:
         """Read what was found out of an image; `StoreError` where it cannot be read any more."""
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self.at[name])
-                found: dict[str, Any] = json.loads(file.readline())
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"expected {self.path} as this run wrote it, but it cannot be read ({error}); give the same command again"
-            ) from error
-        return found
+        return next(_lines_at(self.path, [self.at[name]]))
 
     def add(self, found: Sequence[Mapping[str, Any]]) -> None:
         """Remember images, on disk too."""
@@ -69,7 +62,8 @@ class Remembered:
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def _read(self) -> None:
+    def _read(self, held: Mapping[str, str]) -> None:
+        """Read where lines begin; `held`: names as the source holds them, so that none is there twice."""
         if self.path.is_symlink():
             return
         with self.path.open("rb") as file:
@@ -81,8 +75,43 @@ class Remembered:
                 entry = json.loads(line)
                 if not line.endswith(b"\n") or not {"name", "id", "looks"} <= entry.keys():
                     return
-                self.at[entry["name"]] = self.whole
+                self.at[held.get(entry["name"], entry["name"])] = self.whole
                 self.whole += len(line)
+
+
+@final
+class Listed(Collection[dict[str, Any]]):
+    """Images as spec.json lists them: `first`, then those whose lines in the file `path` begin at `places`, read one by one."""
+
+    def __init__(self, first: Sequence[dict[str, Any]], path: Path, places: array[int]) -> None:
+        self.first, self.path, self.places = first, path, places
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.first) + len(self.places)
+
+    def __contains__(self, image: object) -> bool:
+        """Whether an image is among them."""
+        return any(image == one for one in self)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield them in order."""
+        yield from self.first
+        for told in _lines_at(self.path, self.places):
+            yield {name: told.get(name) for name in ("id", "name", "label", "target")}
+
+
+def _lines_at(path: Path, places: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """Read the lines that begin at some places; `StoreError` where one cannot be read any more."""
+    try:
+        with path.open("rb") as file:
+            for place in places:
+                file.seek(place)
+                yield json.loads(file.readline())
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"expected {path} as this run wrote it, but it cannot be read ({error}); give the same command again"
+        ) from error
 
 
 def _line(entry: Mapping[str, Any]) -> bytes:

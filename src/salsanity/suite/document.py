@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -18,7 +18,7 @@ MULTIPLIED: Final = "multiplied"
 
 
 def document_of(
-    run: Run, images: Sequence[Mapping[str, Any]], units: Mapping[str, Any]
+    run: Run, images: Collection[Mapping[str, Any]], units: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return spec.json of a run of `images`; `units`: what is said of its units (`units_asked`)."""
     names = [s.name for s in run.tools.similarities]
@@ -68,7 +68,7 @@ def _pixels(run: Run) -> dict[str, Any]:
 
 
 def _run_settings(
-    run: Run, images: Sequence[Mapping[str, Any]], units: Mapping[str, Any]
+    run: Run, images: Collection[Mapping[str, Any]], units: Mapping[str, Any]
 ) -> dict[str, Any]:
     is_more = len(run.recorded_images) > len(images)
     return {

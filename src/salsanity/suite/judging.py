@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from salsanity.narrator import Narrator
 from salsanity.passes.overheard import Aside
 from salsanity.records import CONTROLS, REFERENCE_STAGE, CheckRecord, Verdict
 from salsanity.report import read_run, write_figures, write_report
-from salsanity.rows import Rows
+from salsanity.rows import RowArray, Rows
 from salsanity.store.directory import DirectoryStore, UnitNotes, UnitRecord
 from salsanity.store.merging import BEFOREHAND
+from salsanity.store.pieces import plain
 from salsanity.units.health import pooled
 from salsanity.verdicts import (
     Gate,
@@ -89,7 +91,8 @@ def conclude(
 ) -> None:
     """Judge the scores that belong to the run of `document`, and write verdicts, gates, figures and the report."""
     rows = _judge_and_write(store, document, facts, narrator)
-    draw_report(store.folder, narrator, rows)
+    told = {k: v if k == "images" else plain(v) for k, v in document.items()}  # as in spec.json
+    draw_report(store.folder, narrator, rows, told)
 
 
 def _judge_and_write(
@@ -215,40 +218,62 @@ def _seconds(records: Sequence[Noted], this_time: float) -> float:
 
 def equal_maps(scores: Rows, methods: Sequence[str]) -> list[list[str]]:
     """Name pairs of methods whose scores are all equal: their maps are, as for a linear network."""
-    found = {name: _scores_print(scores, name) for name in methods}
+    found = {name: _summed(scores, name) for name in methods}
     times = Counter(found.values())  # sorted prints are dear: only of those that may be equal
     found = {
-        name: _scores_print(scores, name, is_sorted=True) if times[found[name]] > 1 else found[name]
-        for name in methods
+        name: _sorted_print(scores, name) if summed and times[summed] > 1 else summed
+        for name, summed in found.items()
     }
     pairs = combinations([name for name in methods if found[name]], 2)
     return [[a, b] for a, b in pairs if found[a] == found[b]]
 
 
-def _scores_print(scores: Rows, method: str, *, is_sorted: bool = False) -> str:
-    """Digest a method's scores to nine places, in a fixed order or whatever their order; empty where there are none."""
-    whole = hashlib.sha256()
-    count = 0
+def _summed(scores: Rows, method: str) -> str:
+    """Name how many scores a method has in each check and their sums, to nine places; empty where there are none."""
+    found = {}
     for check in sorted({name for name, _ in scores.buckets}):
-        part = scores.read(check, method)
-        part = part[~np.isin(part["stage"], scores.places("stage", [REFERENCE_STAGE]))]
-        count += len(part)
-        if is_sorted:
-            part = part[np.lexsort([part[name] for name in PLACED])]
+        total = np.zeros(3, dtype=np.int64)
+        for pair in scores.cells(check, method):
+            part = _compared(scores, scores.read_cell(check, method, *pair))
+            total += [len(part), *(_rounded(part, name).sum() for name in ("value", "chance"))]
+        found[check] = total.tolist()
+    return repr(found) if any(count for count, *_ in found.values()) else ""
+
+
+def _sorted_print(scores: Rows, method: str) -> str:
+    """Digest a method's scores to nine places, in a fixed order."""
+    whole = hashlib.sha256()
+    for check in sorted({name for name, _ in scores.buckets}):
+        part = _compared(scores, scores.read(check, method))
+        part = part[np.lexsort([part[name] for name in PLACED])]
         whole.update(f"{check} {len(part)} ".encode())
         for name in ("value", "chance"):
-            rounded = part[name].round(9) + 0.0
-            summed = rounded.view(np.int64).sum(keepdims=True)
-            whole.update((rounded if is_sorted else summed).tobytes())
-    return whole.hexdigest() if count else ""
+            whole.update(_rounded(part, name).tobytes())
+    return whole.hexdigest()
 
 
-def draw_report(folder: Path, narrator: Narrator, rows: Rows | None = None) -> None:
+def _compared(scores: Rows, part: RowArray) -> RowArray:
+    """Leave out what was compared with the reference itself."""
+    return part[~np.isin(part["stage"], scores.places("stage", [REFERENCE_STAGE]))]
+
+
+def _rounded(part: RowArray, name: str) -> NDArray[np.int64]:
+    """Return scores to nine places, as the integers that their bits are."""
+    return (part[name].round(9) + 0.0).view(np.int64)
+
+
+def draw_report(
+    folder: Path,
+    narrator: Narrator,
+    rows: Rows | None = None,
+    document: Mapping[str, Any] | None = None,
+) -> None:
     """Draw the figures and the page; the verdicts are on disk already, so a fault here loses none of them.
 
-    `rows`: the run's scores, where they were read already.
+    `rows`, `document`: the run's scores, and what its spec.json says, where they were read already.
     """
     narrator.say("Drawing the figures and the report.")
-    run = read_run(folder, rows=rows)
+    held = {} if document is None else {"spec.json": document}
+    run = read_run(folder, rows=rows, documents=held)
     write_figures(run, formats=("png",))
     write_report(run)

@@ -441,7 +441,7 @@ def _more(asked: Asked, finder: Finder) -> MoreImages | None:
     return MoreImages(
         finder,
         asked.spec.max_images,
-        remembered=Remembered(asked.store.folder, key),
+        remembered=Remembered(asked.store.folder, key, finder.names),
         aim=lambda _, x: _predicted(network, x),
         target=lambda entry, guess: _target(asked, entry, guess),
     )

@@ -48,12 +48,13 @@ class Streamed:
         return failed
 
     def document(self) -> dict[str, Any]:
-        """Write spec.json of the whole run; return it without its images, which are many and which judging does not need."""
+        """Write spec.json of the whole run and return it; images are no longer found then."""
         units = {**units_asked(self.last), "places": self.places}
-        images = [*(entry.to_json() for entry in self.run.entries), *self.more.listed()]
+        images = self.more.listed([entry.to_json() for entry in self.run.entries])
         document = document_of(self.run, images, units)
         self.run.store.write_json("spec.json", document)
-        return {**document, "images": []}
+        self.more.forget()
+        return document
 
     @property
     def accuracy(self) -> dict[str, Any] | None:

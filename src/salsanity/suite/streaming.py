@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, final
@@ -13,7 +13,7 @@ from torch import Tensor
 from salsanity.data.examples import ImageSource
 from salsanity.data.images import FolderSource
 from salsanity.records import digest
-from salsanity.store.remembered import Remembered
+from salsanity.store.remembered import Listed, Remembered
 from salsanity.units.images import Finder, Found, ImageEntry, ImageIndex
 from salsanity.units.spec import RunSpec
 
@@ -60,8 +60,8 @@ class MoreImages:
     ) -> None:
         self.finder, self.limit, self.remembered = finder, limit, remembered
         self.aim, self.target = aim, target
-        self.names: list[str] = []
-        """The names of those that were found, in order."""
+        self.lines = array("q")
+        """Where what is remembered of those that were found begins, in order."""
         self.right = self.known = 0
 
     @property
@@ -74,12 +74,14 @@ class MoreImages:
         """How many images the run has at most."""
         return min(self.limit, len(self.finder.names))
 
-    def listed(self) -> Iterator[dict[str, Any]]:
-        """Yield what spec.json keeps of those that were found, in order."""
-        for name in self.names:
-            told = self.remembered.told(name)
-            kept = {"id": sys.intern(told["id"]), "name": name}  # texts that are held anyway
-            yield {**kept, "label": told.get("label"), "target": told["target"]}
+    def listed(self, first: Sequence[dict[str, Any]]) -> Listed:
+        """Return what spec.json keeps of the images `first` and of those that were found after them, in order."""
+        return Listed(first, self.remembered.path, self.lines)
+
+    def forget(self) -> None:
+        """Let go of what only finding images needs."""
+        self.finder.forget()
+        self.remembered.at.clear()
 
     def __iter__(self) -> Iterator[ImageEntry]:
         """Yield the images, each aimed; those recorded before come first."""
@@ -112,7 +114,7 @@ class MoreImages:
             more = {"predicted": guess, "looks": None if looks is None else [*looks]}
             lines.append({**aimed[-1].to_json(), **more})
         self.remembered.add(lines)
-        self.names += [entry.name for entry in aimed]
+        self.lines.extend(self.remembered.at[entry.name] for entry in aimed)
         return aimed
 
     def _guessed(self, read: Sequence[tuple[ImageEntry, Tensor]]) -> dict[str, int]:

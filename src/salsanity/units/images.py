@@ -115,6 +115,11 @@ class Finder:
             self._note(entry)
             yield entry, x
 
+    def forget(self) -> None:
+        """Let go of what finding needs: no image is found any more."""
+        self.order = iter(())
+        self.seen.clear()
+
     def _read(self, index: int) -> tuple[ImageEntry | None, Tensor | None]:
         example = _readable(self.source, index, self.found)
         if example is None:

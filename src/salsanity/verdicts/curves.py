@@ -14,7 +14,7 @@ from salsanity.records import CheckRecord, Line
 from salsanity.rows import Rows
 from salsanity.verdicts.intervals import ALPHA, interval_of
 from salsanity.verdicts.procedures import procedure
-from salsanity.verdicts.table import Place, Scores, as_rows, in_lots
+from salsanity.verdicts.table import Place, Scores, read_scores
 
 COLUMNS: Final = (
     "method",
@@ -45,11 +45,8 @@ def curves(
     1 - 2 `alpha`, NaN for one draw or one image. R is NaN where A - C < 0.1, and where a check sets
     one stage against another: it is then no matter of one stage.
     """
-    held = as_rows(scores)
-    check = record.name if isinstance(scores, Rows) or "check" in scores.columns else ""
-    stages = sorted({stage for name, stage in held.stage_index if name == check})
-    lots = in_lots(held, check=check, methods=held.methods(check), stages=stages)
-    rows = [row for lot, index in lots for m in lot for row in _rows(index, m, record, alpha)]
+    index = read_scores(scores, check=record.name)
+    rows = [row for method in index.methods for row in _rows(index, method, record, alpha)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 

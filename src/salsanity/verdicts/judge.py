@@ -15,7 +15,7 @@ from salsanity.verdicts.gates import Gate
 from salsanity.verdicts.headline import NO_SCORES, dominated_cells, headline
 from salsanity.verdicts.intervals import ALPHA
 from salsanity.verdicts.procedures import Procedure, procedure
-from salsanity.verdicts.table import Place, Scores, in_lots
+from salsanity.verdicts.table import Place, Scores, read_scores
 
 
 @final
@@ -110,12 +110,9 @@ def decisions_of(
     """Decide all cells of each method and control, as `judge` does."""
     names = list(dict.fromkeys([*methods, *controls]))
     test, gates = procedure(record.test), tuple(gates)
-    lots = in_lots(scores, check=record.name, methods=names, stages=stages_of(record))
-    decided = {
-        name: _Asked(index, record, test, gates).decide(name, name in controls, alpha)
-        for lot, index in lots
-        for name in lot
-    }
+    index = read_scores(scores, check=record.name, stages=stages_of(record))
+    asked = _Asked(index, record, test, gates)
+    decided = {name: asked.decide(name, name in controls, alpha) for name in names}
     noise_x_input = decided.get("noise_x_input", [])
     return {
         name: found

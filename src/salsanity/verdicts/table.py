@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any, Final, final
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from salsanity.errors import StoreError
 from salsanity.records import REFERENCE_STAGE, VIEWS
 from salsanity.rows import UNSAID as UNSAID
-from salsanity.rows import RowArray, Rows, joined
+from salsanity.rows import RowArray, Rows
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -37,9 +37,6 @@ COLUMNS: Final = (
 )
 SIMILARITIES: Final = ("spearman", "ssim", "hog", "pearson", "cosine")
 ROUNDING: Final = 1e-5
-LOT: Final = 250_000
-"""Rows from which on no further method is indexed together with others."""
-KEYS: Final = ("method", "stage", "view", "similarity")
 KINDS: Final = {"value": "similarity", "chance": "chance", "ceiling": "ceiling"}
 NEEDS: Final = tuple(KINDS)
 """The scores that a retained similarity is made of."""
@@ -73,31 +70,71 @@ class StageTable:
 
 @final
 @dataclass(frozen=True)
-class Scores:
-    """Rows of scores in the order of method, stage, view and similarity; made by `read_scores`."""
+class _Cell:
+    """The rows of a method in one view and similarity as they came, and their order by stage."""
 
-    names: Mapping[str, Mapping[str, int]]
-    """The values of each key column and their codes, in sorted order."""
-    reasons: tuple[str, ...]
+    rows: RowArray
+    order: CodeArray
+    ends: IntArray
+    """Where the rows of each stage, by its place, end in `order`."""
+
+    @classmethod
+    def of(cls, rows: RowArray) -> _Cell:
+        """Order rows: to sort them would hold them twice."""
+        stage = rows["stage"]
+        order = np.argsort(stage, kind="stable").astype(np.int32)  # fast: they are small numbers
+        return cls(rows, order, np.cumsum(np.bincount(stage)))
+
+    def at(self, stage: int) -> CodeArray:
+        """Return where the rows of a stage are."""
+        if not 0 <= stage < len(self.ends):
+            return self.order[:0]
+        return self.order[self.ends[stage - 1] if stage else 0 : self.ends[stage]]
+
+
+@final
+@dataclass(frozen=True)
+class _Survey:
+    """The cells of a method; which images it has at each stage, in whatever cell, and which draws."""
+
+    pairs: list[tuple[str, str]] = field(default_factory=list)
+    images: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+    draws: dict[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def note(self, stage: str, images: CodeArray, draws: CodeArray) -> None:
+        """Take in the images and draws of a cell at a stage."""
+        for seen, codes in ((self.images, images), (self.draws, draws)):
+            seen[stage] = _either(seen.get(stage, NONE), _occur(codes))
+
+
+@final
+@dataclass(frozen=True)
+class Scores:
+    """Rows of scores of a check, of which no more than a cell's are held at a time; made by `read_scores`."""
+
+    rows: Rows
+    check: str
     stages: Mapping[str, int]
     """Stages other than `self` and their index, in the order of the index."""
-    key: NDArray[Any]
-    rows: RowArray
-    """As they came: sorting large ones would hold them twice."""
-    order: CodeArray
-    """The place of each row in `rows`, in the order of `key`."""
-    ranks: CodeArray
-    """Ranks of images by their codes."""
     _last: dict[Any, StageTable] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
     """The table that was made last: the figures ask twice."""
-    _known: dict[Any, _Places] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _cells: dict[Place, _Cell] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """The cell that was read last."""
+    _surveys: dict[str, _Survey] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What the method has that was asked for last."""
+
+    @property
+    def methods(self) -> list[str]:
+        """The methods that have rows, sorted."""
+        return self.rows.methods(self.check)
 
     def cells(self, method: str) -> list[tuple[str, str]]:
         """Return the (view, similarity) pairs that have rows for `method`, signed ones first."""
-        pairs = [(v, s) for v in self.names["view"] for s in self.names["similarity"]]
-        found = {p for p in pairs for stage in self.names["stage"] if self._has(method, stage, *p)}
+        found = self._survey(method).pairs
         return sorted(found, key=lambda p: (*_place(p[0], VIEWS), *_place(p[1], SIMILARITIES)))
 
     def table(
@@ -123,11 +160,11 @@ class Scores:
     def _table(
         self, place: Place, stage: str, beside: tuple[str, ...], needs: Collection[str]
     ) -> StageTable:
-        method, view, similarity = place
-        images = self._places("image", method, (stage, *beside))
-        draws = self._places("draw", method, (stage,))
-        rows = self._rows(method, stage, view, similarity)
-        at = (images.of_codes[self.ranks[rows["image"]]], draws.of_codes[rows["draw"]])
+        method = place[0]
+        images = self._images(method, (stage, *beside))
+        draws = _Places.of(self._survey(method).draws.get(stage, NONE))
+        rows = self._rows(place, stage)
+        at = (images.of_codes[rows["image"]], draws.of_codes[rows["draw"]])
         shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
         value = _filled(shape, at, rows["value"], where)
         chance = _filled(shape, at, rows["chance"], where)
@@ -143,28 +180,52 @@ class Scores:
         undefined = self._undefined({name: scores[name] for name in NEEDS if name in needs})
         return StageTable(value, chance, ceiling, undefined, between, draws.codes)
 
-    def _places(self, column: str, method: str, stages: tuple[str, ...]) -> _Places:
-        """Return the images or draws that a method has at some stages in any cell."""
-        asked = (column, method, stages)
-        if asked not in self._known:
-            orders = [self.order[self._span(method, stage)] for stage in stages]
-            found = [self.rows[column][order] for order in orders]
-            if column == "image":
-                found = [self.ranks[codes] for codes in found]
-            self._known[asked] = _Places.of(*found)
-        return self._known[asked]
+    def _images(self, method: str, stages: tuple[str, ...]) -> _Places:
+        """Return the images that a method has at some stages in any cell, in the order of their ids."""
+        seen = self._survey(method).images
+        found = reduce(_either, [seen.get(stage, NONE) for stage in stages])
+        ranks = self.rows.ranks("image")
+        return _Places.of(_either(found, np.zeros(len(ranks), dtype=bool)), ranks)
+
+    def _survey(self, method: str) -> _Survey:
+        if method not in self._surveys:
+            self._surveys.clear()
+            self._surveys[method] = found = _Survey()
+            for pair in self.rows.cells(self.check, method):
+                self._look_through((method, *pair), found)
+        return self._surveys[method]
+
+    def _look_through(self, place: Place, survey: _Survey) -> None:
+        cell = self._cell(place)
+        orders = {stage: cell.at(self._code(stage)) for stage in (REFERENCE_STAGE, *self.stages)}
+        for stage, order in orders.items():
+            survey.note(stage, cell.rows["image"][order], cell.rows["draw"][order])
+        if any(map(len, orders.values())):
+            survey.pairs.append(place[1:])
+
+    def _cell(self, place: Place) -> _Cell:
+        if place not in self._cells:
+            self._cells.clear()  # before another is read
+            self._cells[place] = _Cell.of(self.rows.read_cell(self.check, *place))
+        return self._cells[place]
+
+    def _rows(self, place: Place, stage: str) -> RowArray:
+        cell = self._cell(place)
+        return cell.rows.take(cell.at(self._code(stage)))
+
+    def _code(self, stage: str) -> int:
+        return self.rows.names["stage"].get(stage, UNSAID)
 
     def _ceiling(self, place: Place, images: _Places) -> tuple[FloatArray, FloatArray, CodeArray]:
         """Return each image's ceiling and likeness to other images, means over the networks that have one, and what was said."""
-        method, view, similarity = place
-        rows = self._rows(method, REFERENCE_STAGE, view, similarity)
-        at = images.find(self.ranks[rows["image"]])
+        rows = self._rows(place, REFERENCE_STAGE)
+        at = images.of_codes[rows["image"]]
         known = at >= 0
-        networks = _Places.of(rows["draw"])
+        networks = _Places.of(_occur(rows["draw"]))
         where = (at[known], networks.of_codes[rows["draw"][known]])
         shape = (len(images.codes), len(networks.codes))
         ceiling, between = (
-            row_means(_filled(shape, where, rows[column][known], f"{method}'s ceiling"))
+            row_means(_filled(shape, where, rows[column][known], f"{place[0]}'s ceiling"))
             for column in ("value", "chance")
         )
         said = np.full(len(images.codes), ABSENT, dtype=np.int32)
@@ -183,29 +244,9 @@ class Scores:
         return dict(sorted(count.items()))
 
     def _count(self, count: Counter[str], codes: CodeArray, default: str) -> None:
-        words = {UNSAID: default, ABSENT: "missing score"}
+        words, reasons = {UNSAID: default, ABSENT: "missing score"}, self.rows.texts("reason")
         for code, times in zip(*np.unique(codes, return_counts=True), strict=True):
-            count[words.get(int(code)) or self.reasons[int(code)]] += int(times)
-
-    def _has(self, *names: str) -> bool:
-        span = self._span(*names)
-        return bool(span.stop > span.start)
-
-    def _rows(self, *names: str) -> RowArray:
-        return self.rows.take(self.order[self._span(*names)])
-
-    def _span(self, *names: str) -> slice:
-        """Return the span of rows whose first keys are `names`; empty where a name is unknown."""
-        low, width = 0, 1
-        for column, name in zip(KEYS, names, strict=False):
-            if name not in self.names[column]:
-                return slice(0, 0)
-            low = low * len(self.names[column]) + self.names[column][name]
-        for column in KEYS[len(names) :]:
-            low, width = low * len(self.names[column]), width * len(self.names[column])
-        ends = np.array((low, low + width), dtype=self.key.dtype)  # else all keys are converted
-        start, stop = np.searchsorted(self.key, ends)
-        return slice(int(start), int(stop))
+            count[words.get(int(code)) or reasons[int(code)]] += int(times)
 
 
 @final
@@ -217,32 +258,31 @@ class _Places:
     of_codes: CodeArray
 
     @classmethod
-    def of(cls, *codes: CodeArray) -> _Places:
-        occurs = np.zeros(1 + max((int(c.max(initial=-1)) for c in codes), default=-1), dtype=bool)
-        for some in codes:
-            occurs[some] = True
+    def of(cls, occurs: NDArray[np.bool_], ranks: CodeArray | None = None) -> _Places:
+        """Number the codes that occur, in their order or that of their `ranks`."""
+        if ranks is not None:
+            by_code, occurs = occurs, np.empty_like(occurs)
+            occurs[ranks] = by_code
         places = np.where(occurs, np.cumsum(occurs) - 1, -1).astype(np.int32)
-        return cls(np.flatnonzero(occurs), places)
-
-    def find(self, codes: CodeArray) -> CodeArray:
-        """Return the places of codes that need not occur."""
-        known = codes < len(self.of_codes)
-        found = np.full(len(codes), -1, dtype=np.int32)
-        found[known] = self.of_codes[codes[known]]
-        return found
+        return cls(np.flatnonzero(occurs), places if ranks is None else places[ranks])
 
 
-def in_lots(
-    scores: pd.DataFrame | Rows, *, check: str, methods: Sequence[str], stages: Collection[str]
-) -> Iterator[tuple[list[str], Scores]]:
-    """Index the rows of `check` some methods at a time, so that a large run is never indexed as a whole."""
-    rows = as_rows(scores)
-    lot: list[str] = []
-    for number, method in enumerate(methods, 1):
-        lot.append(method)
-        if number == len(methods) or sum(rows.count(check, name) for name in lot) > LOT:
-            yield lot, read_scores(rows, check=check, methods=lot, stages=stages)
-            lot = []
+NONE: Final = np.zeros(0, dtype=bool)
+
+
+def _occur(codes: CodeArray) -> NDArray[np.bool_]:
+    """Say of each code up to the largest whether it occurs."""
+    occurs = np.zeros(1 + int(codes.max(initial=-1)), dtype=bool)
+    occurs[codes] = True
+    return occurs
+
+
+def _either(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say of each code whether it occurs in one or the other."""
+    short, long = sorted((a, b), key=len)
+    found = long.copy()
+    found[: len(short)] |= short
+    return found
 
 
 def as_rows(scores: pd.DataFrame | Rows) -> Rows:
@@ -266,10 +306,9 @@ def read_scores(
     scores: pd.DataFrame | Rows,
     *,
     check: str,
-    methods: Collection[str] | None = None,
     stages: Collection[str] | None = None,
 ) -> Scores:
-    """Index the rows of `check`; `methods` and `stages` (None: all) limit what is read.
+    """Return what reads the rows of `check`, at all `stages` (None) or some.
 
     Raises:
         StoreError: columns of a run folder's scores are absent.
@@ -277,50 +316,12 @@ def read_scores(
     rows = as_rows(scores)
     if "check" not in getattr(scores, "columns", ("check",)):  # a table of one check
         check = ""
-    asked = (
-        rows.methods(check) if methods is None else [m for m in rows.methods(check) if m in methods]
-    )
-    return _indexed(rows, check, {method: rows.read(check, method) for method in asked}, stages)
-
-
-def _indexed(
-    rows: Rows, check: str, parts: Mapping[str, RowArray], stages: Collection[str] | None
-) -> Scores:
-    """Order the rows of some stages by their key, with codes of texts in sorted order; images count in the order of their ids."""
-    sizes = [len(found) for found in parts.values()]
-    part = next(iter(parts.values())) if len(parts) == 1 else joined([*parts.values()])
-    kept = np.arange(len(part), dtype=np.int32)
-    if stages is not None:
-        places = rows.places("stage", [REFERENCE_STAGE, *stages])
-        kept = kept[np.isin(part["stage"], places)]
-    key: NDArray[Any] = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)[kept]
-    names = {"method": {m: i for i, m in enumerate(parts)}}
-    for column in KEYS[1:]:
-        codes, texts = _recoded(rows.texts(column), part[column][kept])
-        names[column] = {text: code for code, text in enumerate(texts)}
-        key = key * len(texts) + codes
-    key = key.astype(np.min_scalar_type(math.prod(len(names[column]) for column in KEYS)))
-    order = np.argsort(key, kind="stable")  # fast where keys are few
-    first = {s: rows.stage_index[check, s] for s in names["stage"] if s != REFERENCE_STAGE}
-    return Scores(
-        names=names,
-        reasons=tuple(rows.texts("reason")),
-        stages=dict(sorted(first.items(), key=lambda item: (item[1], item[0]))),
-        key=key[order],
-        rows=part,
-        order=kept[order],
-        ranks=rows.ranks("image"),
-    )
-
-
-def _recoded(texts: Sequence[str], codes: NDArray[np.integer]) -> tuple[CodeArray, list[str]]:
-    """Return codes of the texts that occur, in sorted order, and these texts."""
-    occur = np.zeros(len(texts), dtype=bool)
-    occur[codes] = True
-    known = sorted((text, place) for place, text in enumerate(texts) if occur[place])
-    places = np.zeros(len(texts), dtype=np.int32)
-    places[[place for _, place in known]] = np.arange(len(known))
-    return places[codes], [text for text, _ in known]
+    first = {
+        stage: index
+        for (name, stage), index in rows.stage_index.items()
+        if name == check and stage != REFERENCE_STAGE and (stages is None or stage in stages)
+    }
+    return Scores(rows, check, dict(sorted(first.items(), key=lambda item: (item[1], item[0]))))
 
 
 def _filled(
