@@ -144,6 +144,23 @@ def test_a_label_that_the_network_has_no_class_for_is_refused(place: Path, targe
         run("photos", place / "r", target=target)
 
 
+@pytest.mark.parametrize("pixels", [X * 255, (X - 0.5) / 0.25])
+def test_numbers_that_are_no_pixels_are_not_normalised(place: Path, pixels: Tensor) -> None:
+    with pytest.raises(DataError, match=r"in \[0, 1\], from which mean and std are taken off"):
+        run((pixels, Y), place / "r", mean=0.5, std=0.25)
+    assert len(run((X, Y), place / "fine", mean=0.5, std=0.25).spec["images"]) == 8
+    assert len(run((pixels, Y), place / "as-is").spec["images"]) == 8
+
+
+def test_a_loader_that_gives_other_batches_than_its_data_set_is_not_read_past(place: Path) -> None:
+    class Normalising(DataLoader):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            return ((x - 0.5, y) for x, y in super().__iter__())
+
+    with pytest.raises(DataError, match=r"Normalising with an __iter__ of its own"):
+        run(Normalising(TensorDataset(X, Y), batch_size=4), place / "r")
+
+
 def test_the_fixture_knows_the_preprocessing(place: Path) -> None:
     photos(place / "photos", *[(20, 20)] * 4)
     digests = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any, Final, final
 
+import torch
 from torch import Tensor
 from torch.utils.data import (
     DataLoader,
@@ -18,16 +19,25 @@ from torch.utils.data import (
 
 from salsanity.errors import DataError
 
+ITS_OWN: Final = frozenset({torch.__name__, "accelerate"})
+"""Whose loaders give what the data set holds (accelerate's move it to a device)."""
+
 
 def dataset_of(loader: DataLoader[Any]) -> Any:
     """Return the map-style data set of the items that a loader would batch, each as its collation makes it.
 
     The order is the data set's own, whatever the loader shuffles. Raises `DataError` for an iterable data set, and where a
-    sampler does not say which items it takes.
+    sampler does not say which items it takes, or a class of the user's gives other batches than the data set's.
     """
     if isinstance(loader.dataset, IterableDataset):
         raise DataError(
             "expected a DataLoader of a map-style data set, got one that only iterates; give a batch: next(iter(loader))"
+        )
+    iterates = type(loader).__iter__
+    if iterates.__module__.partition(".")[0] not in ITS_OWN:
+        raise DataError(
+            f"expected a DataLoader that gives what its data set holds, got {type(loader).__name__} with an __iter__ of its own, "
+            "which would be passed over; put what it does into the data set or collate_fn, or give a batch: next(iter(loader))"
         )
     items: Any = loader.dataset
     if loader.batch_size is not None and loader.collate_fn is not default_collate:

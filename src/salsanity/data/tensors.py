@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 IMAGE_KEYS: Final = ("pixel_values", "image", "img", "x", "input")
+BEYOND: Final = 0.01
+"""Pixels may lie so far outside of [0, 1], as after resizing."""
+
 LABEL_KEYS: Final = ("labels", "label", "y", "target")
 
 
@@ -159,6 +162,7 @@ def as_source(
     arrays = _arrays(data)
     if arrays is not None:
         pixels = _tensor(arrays[0])
+        _check_unit(pixels, preprocessing, name)
         labels, why = (None, None) if arrays[1] is None else as_labels(arrays[1], len(pixels))
         return TensorSource(pixels, labels, name, class_names, name, preprocessing, why)
     if isinstance(data, Mapping):
@@ -228,6 +232,19 @@ def _example(
     display, x = _prepared(pixels[None], preprocessing)
     _check_finite(x, name)
     return Example(x[0], known[0], name, displayable(display[0]), known[1])
+
+
+def _check_unit(pixels: Tensor, preprocessing: Preprocessing | None, name: str) -> None:
+    """Refuse to take mean and sd off numbers that are no pixels in [0, 1]: 0 to 255, or normalised once already."""
+    is_normalised = preprocessing is not None and preprocessing.mean
+    if not is_normalised or not pixels.is_floating_point() or not pixels.numel():
+        return
+    low, high = (float(found) for found in torch.aminmax(pixels.detach()))
+    if low < -BEYOND or high > 1 + BEYOND:
+        raise DataError(
+            f"expected floating-point images of {name} in [0, 1], from which mean and std are taken off, got {low:.3g} to "
+            f"{high:.3g}; give 0 to 255 as uint8, and images that are normalised already without mean and std"
+        )
 
 
 def _prepared(pixels: Tensor, preprocessing: Preprocessing | None) -> tuple[Tensor, Tensor]:
