@@ -134,6 +134,8 @@ def test_where_the_similarity_cannot_tell_there_is_no_number() -> None:
     ("changed", "partners", "words"),
     [
         (CHANGED[:4], partner_maps(CHANGED), "expected changed"),
+        (CHANGED.numpy(), partner_maps(CHANGED), "expected changed .* got ndarray"),
+        (CHANGED.to(torch.complex64), partner_maps(CHANGED), "got torch.complex64"),
         (CHANGED, CHANGED, "expected partners"),
         (CHANGED, partner_maps(CHANGED)[:4], "expected partners"),
     ],

@@ -27,7 +27,8 @@ def retained_similarity(
 ) -> Tensor:
     """Return R = sum(S - C) / sum(A - C) over a batch, a number (float64, no dimensions): 0 is chance, 1 is no change.
 
-    `maps`: (B, C, *spatial), of the network as it was trained. `changed`: the same images' maps after the change. `partners`:
+    `maps`: (B, C, *spatial), of the network as it was trained; maps (B, H, W) need their channel, `maps[:, None]`.
+    `changed`: the same images' maps after the change. `partners`:
     (B, K, C, *spatial), for each image the changed maps of K others, whose mean similarity is chance C (`partner_maps`).
     `again`: the trained network's maps under fresh noise, whose similarity is the ceiling A; 1 without. `signed`: compare the
     sum over channels in place of the sum of absolute values.
@@ -73,6 +74,12 @@ def partner_maps(changed: Tensor, count: int = PARTNERS) -> Tensor:
 
 
 def _check_shapes(maps: Tensor, changed: Tensor, partners: Tensor, again: Tensor | None) -> None:
+    for name, given in (("maps", maps), ("changed", changed), ("partners", partners)):
+        if not isinstance(given, Tensor) or not given.is_floating_point():
+            kind = given.dtype if isinstance(given, Tensor) else type(given).__name__
+            raise SimilarityError(
+                f"expected {name} as a tensor of real floating-point numbers, got {kind}; torch.as_tensor(...).float() makes one"
+            )
     shape = tuple(maps.shape)
     for name, other in (("changed", changed), ("again", again)):
         if other is not None and tuple(other.shape) != shape:
