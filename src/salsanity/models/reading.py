@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final, Literal, final
@@ -158,16 +158,21 @@ class _Source:
 
 @dataclass(frozen=True)
 class _Origin:
-    """What some memory was computed from; `weighed`: a weight has been met on the way from the input."""
+    """What some memory was computed from; `weighed`: a weight has been met on the way from the input.
+
+    `compared`: the sources of which only a comparison is left, which values it lets through or the signs of weights.
+    """
 
     from_input: bool = False
     weighed: bool = False
     sources: frozenset[int] = frozenset()
+    compared: frozenset[int] = frozenset()
 
     def joined(self, other: _Origin) -> _Origin:
         from_input = self.from_input or other.from_input
         sources = frozenset[int]() if from_input else self.sources | other.sources
-        return _Origin(from_input, self.weighed or other.weighed, sources)
+        whole = (self.sources - self.compared) | (other.sources - other.compared)
+        return _Origin(from_input, self.weighed or other.weighed, sources, sources - whole)
 
 
 _NOTHING: Final = _Origin()
@@ -297,7 +302,8 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for position, (tensor, origin) in enumerate(zip(operands, origins, strict=True)):
             is_late = weighed or _spreads(tensor, widest)
             role = None if origin.from_input else _role(name, args, position, tensor, is_late)
-            for i in origin.sources if role is not None else ():
+            met = origin.sources if role == "matrix" else origin.sources - origin.compared
+            for i in met if role is not None else ():
                 self.sources[i].roles.setdefault(role, self.clock)  # type: ignore[arg-type]
                 if (
                     role == "matrix"
@@ -332,7 +338,9 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
             memory = memory_of(tensor)
             known = self.origins.get(memory)
             if known is None or func._schema.is_mutable:
-                self.origins[memory] = made if known is None else known.joined(made)
+                is_bool = tensor.dtype is torch.bool
+                left = replace(made, compared=made.sources) if is_bool else made
+                self.origins[memory] = left if known is None else known.joined(left)
                 self.makers[memory] = _name_of(func)[1]
             self.alive.append(tensor)
 
