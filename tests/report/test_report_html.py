@@ -346,10 +346,10 @@ def test_what_cannot_pass_is_said(cascade: Path) -> None:
 def test_a_network_is_named_without_its_folder(plain: Path) -> None:
     run = read_run(plain)
     (part,) = run.parts
-    spec = dict(part.spec) | {"model": {"name": "/home/someone/nets.py:Net"}}
+    spec = dict(part.spec) | {"model": {"name": "/people/someone/nets.py:Net"}}
     text = render(replace(run, spec=spec, parts=(replace(part, spec=spec),)))
     assert "on Net:" in text
-    assert "/home/someone" not in text[: text.index("The whole specification")]
+    assert "/people/someone" not in text[: text.index("The whole specification")]
 
 
 def test_flat_and_missing_maps_are_named(plain: Path, tmp_path: Path) -> None:

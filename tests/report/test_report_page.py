@@ -67,7 +67,7 @@ def test_functions_of_two_files_with_one_name_are_told_apart_by_their_files() ->
 
 
 def test_equal_file_names_are_told_apart_by_as_little_of_their_paths_as_it_takes() -> None:
-    given = ["/home/a/x/maps.py:f", "/home/b/x/maps.py:f", "/home/a/other.py:f"]
+    given = ["/people/a/x/maps.py:f", "/people/b/x/maps.py:f", "/people/a/other.py:f"]
     assert list(method_names(given).values()) == [
         "f (a/x/maps.py)",
         "f (b/x/maps.py)",
@@ -160,11 +160,11 @@ def test_no_praise_is_given_anywhere(plain: Path) -> None:
 def test_no_path_of_a_machine_names_the_network(plain: Path) -> None:
     run = read_run(plain)
     spec = dict(run.spec) | {
-        "model": {**run.spec["model"], "name": "/home/someone/nets.py:Net"},
-        "data": {**run.spec["data"], "name": "/home/someone/photos"},
+        "model": {**run.spec["model"], "name": "/people/someone/nets.py:Net"},
+        "data": {**run.spec["data"], "name": "/people/someone/photos"},
     }
     changed = replace(run, spec=spec, parts=tuple(replace(p, spec=spec) for p in run.parts))
-    assert "/home/someone" not in render(changed)
+    assert "/people/someone" not in render(changed)
 
 
 def test_photographs_are_chosen_among_small_ones(tmp_path: Path) -> None:

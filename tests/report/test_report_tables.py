@@ -181,15 +181,15 @@ def test_the_answer_of_one_or_no_method(cascade: Path) -> None:
 
 
 def test_networks_and_explainers_are_named_without_their_folders() -> None:
-    assert short_name("/home/me/nets.py:ResNet") == "ResNet"
+    assert short_name("/people/me/nets.py:ResNet") == "ResNet"
     assert short_name("explainers.py:mine(width=3)") == "mine(width=3)"
     assert short_name("pkg.explain:mine") == "mine"
     assert short_name("captum:Occlusion(n=3)") == "captum:Occlusion(n=3)"
     assert short_name("torchvision:resnet18") == "torchvision:resnet18"
     assert short_name("/data/net.pt") == "net.pt"
     assert short_name("C:\\nets\\net.py:Net") == "Net"
-    assert network_name("/home/me/nets.py:ResNet") == "ResNet"
-    assert network_name("/home/me/my_models.py:build(width=3)") == "my_models.build(width=3)"
+    assert network_name("/people/me/nets.py:ResNet") == "ResNet"
+    assert network_name("/people/me/my_models.py:build(width=3)") == "my_models.build(width=3)"
     assert network_name("C:\\nets\\bird.py:get_model") == "bird.get_model"
     assert network_name("torchvision:resnet18") == "torchvision:resnet18"
     assert network_name("build") == "build"  # a name that the user gave

@@ -31,10 +31,9 @@ __all__ = [
 ]
 
 IMAGE_KEYS: Final = ("pixel_values", "image", "img", "x", "input")
+LABEL_KEYS: Final = ("labels", "label", "y", "target")
 BEYOND: Final = 0.01
 """Pixels may lie so far outside of [0, 1], as after resizing."""
-
-LABEL_KEYS: Final = ("labels", "label", "y", "target")
 
 
 @final
