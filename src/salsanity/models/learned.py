@@ -4,7 +4,7 @@ Parameters are learned. A buffer is, too, if the forward pass multiplies or adds
 evidence against it: it is a running statistic, is not saved with the network, acts on the raw input alone, is a mask of
 pruning, is mapped by a parameter first, or has the regular values of a filter, mask or table of numbers. Values that repeat
 are regular where whole rows do, as in banks of filters; weights of a few levels, as quantisation leaves them, are not.
-Indices that pick weights from a codebook are learned as well as the codebook.
+Indices that pick weights from a codebook are learned as well as the codebook, and so are signs in booleans.
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def _is_learned(slot: Slot, use: Use) -> bool:
     is_weight = use.is_matrix or "arithmetic" in use.roles
     if not is_weight:
         return False
-    if (
-        use.with_weights
-    ):  # of which a small network makes biases; or factors, banks and frozen weights
+    if use.with_weights:  # coordinates and ranges; or factors, banks and frozen weights
         is_table = slot.tensor.numel() > max(slot.tensor.shape, default=1)
         return is_table and use.is_matrix and not is_regular(slot.tensor)
     if slot.name in _LIKE_PARAMETERS:

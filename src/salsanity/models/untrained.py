@@ -25,7 +25,8 @@ WARNING: Final = (
 def seems_untrained(network: Network) -> bool:
     """Whether linear layers and convolutions all are uniform within 1 / sqrt(fan-in), as `reset_parameters` leaves them.
 
-    False where there is none of at least `FEWEST` weights, and for networks with an initialisation of their own.
+    Of tensors with fewer than `FEWEST` weights only the range is looked at. False for networks with an initialisation of their
+    own, and for those without such layers.
     """
     found = [_is_as_torch_begins(weight, bias) for weight, bias in _layers(network)]
     return bool(found) and all(found)
