@@ -95,6 +95,10 @@ def restore(checkpoint: Checkpoint, model: nn.Module, optimiser: Optimizer) -> N
         position, key = name.split(".", 1)
         state.setdefault(int(position), {})[key] = value
     optimiser.load_state_dict({**optimiser.state_dict(), "state": state})
+    for parameter, values in optimiser.state.items():
+        for key, value in values.items():
+            if value.shape == parameter.shape:  # fused Adam reads both as they lie in memory
+                values[key] = torch.empty_like(parameter).copy_(value)
 
 
 def save_weights(

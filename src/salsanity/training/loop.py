@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, final
@@ -34,6 +34,7 @@ from salsanity.training.evaluate import (
     check_outputs,
     count_correct,
 )
+from salsanity.training.pace import Pace, as_built, pace_for
 from salsanity.training.settings import TrainingSettings
 
 NEAR: Final = 0.05
@@ -82,6 +83,7 @@ class _Run:
     seed: int
     device: torch.device
     clock: _Clock
+    pace: Pace
 
 
 def train(
@@ -119,6 +121,7 @@ def train(
     measured = epochs[-1].accuracy
     reached = accuracy(run.model, run.data) if measured is None else measured
     _check_reached(reached, run, len(epochs))
+    as_built(run.model)
     run.model.eval()
     return Trained(run.model, seed, reached, epochs, time.perf_counter() - started)
 
@@ -179,9 +182,12 @@ def _start(
         parameter.requires_grad_(True)
     placed = data.to(device)
     check_outputs(model, placed)
+    with seeded(seed_for(seed, "pace"), device):
+        pace = pace_for(model, placed.images, mixed=settings.mixed_precision)
     steps = len(batch_sizes(len(data), settings.batch_size))
     clock = _Clock(report, settings.epochs, steps)
-    return _Run(model, _optimiser(model, settings, device), placed, settings, seed, device, clock)
+    optimiser = _optimiser(model, settings, device)
+    return _Run(model, optimiser, placed, settings, seed, device, clock, pace)
 
 
 def _optimiser(model: nn.Module, settings: TrainingSettings, device: torch.device) -> Adam:
@@ -258,19 +264,12 @@ def _step(run: _Run, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 def _logits(run: _Run, images: Tensor) -> Tensor:
     try:
-        with _precision(run):
-            return logits_in(run.model(images))
+        with run.pace.precision():
+            return logits_in(run.model(run.pace.laid(images)))
     except ValueError as error:  # of a batch norm, most often
         raise ModelError(
             f"the network cannot train on a batch of {len(images)} images: {error}; give more images, or another batch size"
         ) from error
-
-
-def _precision(run: _Run) -> AbstractContextManager[object]:
-    wanted = run.settings.mixed_precision and run.device.type == "cuda"
-    if wanted and torch.cuda.is_bf16_supported():
-        return torch.autocast("cuda", dtype=torch.bfloat16)
-    return nullcontext()
 
 
 def _finished(epochs: tuple[Epoch, ...], run: _Run) -> bool:
