@@ -23,13 +23,15 @@ from foreign import foreign
 from memory import memory, startup
 from once import once
 from outside import rest
-from peer import peer
+from peer import peer, whole
 from rounds import rounds
 from subject import HEADER, Row
 
 from passes import passes, similarities
 
 PARTS = ("passes", "peer", "memory", "startup", "rounds", "outside", "explainers")
+LONG = ("peer-whole",)
+"""Parts that run only where they are asked for: an hour and more."""
 
 
 def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
@@ -37,12 +39,12 @@ def rows_of(part: str, options: argparse.Namespace) -> Iterable[Row]:
     if part == "passes":
         found, one_pass = passes(options.data)
         return [*found, similarities(one_pass), once(options.data)]
-    if part == "peer":
+    if part in ("peer", "peer-whole"):
         if importlib.util.find_spec("quantus") is None:
             return [
                 Row("against Quantus + Captum", "", "", "", None, "10 times", None, "no quantus")
             ]
-        return peer(options.data)
+        return peer(options.data) if part == "peer" else whole(options.data)
     if part == "outside":
         return rest(options.data)
     if part == "explainers":
@@ -61,7 +63,7 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--run", type=Path, nargs="+")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, *LONG], default=list(PARTS))
     options = parser.parse_args()
     began = time.perf_counter()
     print(

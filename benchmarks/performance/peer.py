@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from skimage.feature import hog
-from subject import SIDE, Row, images, resnet18, seconds
+from subject import SIDE, Row, cpu_seconds, images, resnet18, seconds
 from torch import nn
 
 SEVEN = (
@@ -171,6 +171,20 @@ def peer(folder: Path) -> Iterator[Row]:
         f"{gain:.2f}, by which 8 images are faster than 8 times one for the gradient"
     )
     yield _row(f"{what}, {PROJECTED} images", projected, PROJECTED * theirs / gain, 10, note)
+
+
+def whole(folder: Path, count: int = 8) -> Iterator[Row]:
+    """Measure everything on `count` images, an hour and more, in CPU seconds, since no machine stays quiet for so long.
+
+    Ours is measured before and after, at both ends of what else the machine does meanwhile.
+    """
+    three = (SEVEN, ("spearman", "ssim", "hog"))
+    before = cpu_seconds(our_run(folder, count, *three))
+    theirs = cpu_seconds(quantus_run(folder, count, *three, (False, True)))
+    after = cpu_seconds(our_run(folder, count, *three))
+    what = f"seven methods, three similarities, two views, 41 layers, {EFFORT} samples and steps, {count} images; CPU seconds"
+    note = f"measured whole; ours {before:.0f} s before and {after:.0f} s after"
+    yield _row(what, (before + after) / 2, theirs, 12, note)
 
 
 def _row(what: str, ours: float, theirs: float, target: float, note: str) -> Row:

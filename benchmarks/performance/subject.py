@@ -66,6 +66,13 @@ def seconds(job: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
+def cpu_seconds(job: Callable[[], object]) -> float:
+    """Measure the CPU seconds of one call, all threads together."""
+    began = time.process_time()
+    job()
+    return time.process_time() - began
+
+
 def in_turns(jobs: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, float]:
     """Run all jobs in turns after one warm-up each; return the fastest time of each in seconds."""
     for job in jobs.values():
