@@ -68,7 +68,7 @@ def test_the_schedule_grows_to_everything_and_spends_alpha(images, draws, looks)
 def test_the_schedule_of_the_defaults():
     planned = plan_looks(32, 8)
     assert [(x.images, x.draws) for x in planned] == [(8, 5), (16, 5), (24, 6), (32, 8)]
-    assert planned[0].alpha == pytest.approx(0.05 * 40 / 256)
+    assert planned[0].alpha == pytest.approx(0.05 * (40 / 256) ** (2 / 3))
 
 
 @pytest.mark.parametrize(("R", "look"), [(0.02, 0), (0.6, 0)])

@@ -2,9 +2,9 @@
 
 Looking again and again at growing data and stopping at the first verdict errs more often than one
 look does. The correction: the looks are fixed beforehand, and look l judges at the level
-alpha_l = alpha times the share of the planned scores that it adds, so that the levels add up to
+alpha_l = alpha (t_l^rho - t_{l-1}^rho), t being the share of the planned scores and rho 2/3, so that the levels add up to
 alpha. Whatever the dependence between looks, the rate of any false verdict in a run is then at most
-their sum (a linear alpha-spending schedule, Lan and DeMets 1983, used through Bonferroni's
+their sum (alpha spending, Lan and DeMets 1983; its power family, Kim and DeMets 1987; used through Bonferroni's
 inequality, which needs no joint distribution of the looks). Intervals are at the level of the look
 that decided and hold for all looks together. A method also leaves where the looks to come would hardly
 settle it (`futility`), as INCONCLUSIVE or UNINFORMATIVE: that makes no verdict, true or false.
@@ -12,6 +12,7 @@ settle it (`futility`), as INCONCLUSIVE or UNINFORMATIVE: that makes no verdict,
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,9 @@ from salsanity.verdicts.judge import Writer, decisions_of, stages_of
 
 FIRST_DRAWS: Final = 5
 """Draws of the first round: fewer have too few degrees of freedom to settle anything."""
+
+SPENDING: Final = 2 / 3
+"""The power rho of the spending function: below 1, early looks, which save most, get more than their share of the level."""
 
 
 @final
@@ -52,7 +56,7 @@ def plan_looks(
     """Plan at most `looks` rounds that end with all `images` and `draws`.
 
     Each round has about twice the scores of the one before. Rounds but the last have whole groups
-    of 8 images; draws start at 5 and grow with the square root of the round's share.
+    of 8 images; draws start at 5 and grow with the square root of the round's share. Levels follow `SPENDING`.
     """
     sizes: list[tuple[int, int]] = []
     for left in range(looks - 1, 0, -1):
@@ -62,11 +66,11 @@ def plan_looks(
         if n * d < images * draws and n <= images and (n, d) not in sizes:
             sizes.append((n, d))
     sizes.append((images, draws))
-    total, before, planned = images * draws, 0, []
-    for n, d in sizes:
-        planned.append(Look(n, d, alpha * (n * d - before) / total))
-        before = n * d
-    return tuple(planned)
+    spent = [0.0, *(alpha * (n * d / (images * draws)) ** SPENDING for n, d in sizes)]
+    return tuple(
+        Look(n, d, after - before)
+        for (n, d), (before, after) in zip(sizes, itertools.pairwise(spent), strict=True)
+    )
 
 
 @final
