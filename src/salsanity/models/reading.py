@@ -12,75 +12,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Literal, final
+from typing import Any, Final, final
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from salsanity.models.operations import (
+    CONVOLUTIONS,
+    LOOKUPS,
+    TORCHS_OWN,
+    Role,
+    maps,
+    name_of,
+    role_of,
+    spreads,
+)
 from salsanity.models.slots import Key, Slot, memory_of, tensors_in
-
-Role = Literal["matrix", "lookup", "arithmetic", "preprocessing", "statistics"]
-"""How a tensor meets what was computed from the input: as the weight of a linear map (convolution, product, distances), as
-a table that is looked up in, by multiplying or adding, the same before anything learned has been met, or as the mean or
-variance of a batch norm."""
-
-_CONVOLUTIONS: Final = frozenset(
-    {"convolution", "_convolution", "_convolution_mode", "convolution_overrideable"}
-    | {"mkldnn_convolution", "cudnn_convolution", "cudnn_convolution_transpose"}
-    | {"slow_conv_transpose2d", "slow_conv_transpose3d", "miopen_convolution"}
-    | {"_slow_conv2d_forward", "slow_conv3d_forward", "_conv_depthwise2d", "conv_depthwise3d"}
-)
-_MATRIX: Final = _CONVOLUTIONS | frozenset(
-    {
-        *("mm", "addmm", "_addmm_activation", "bmm", "baddbmm", "addbmm", "matmul", "linear"),
-        *(
-            "mv",
-            "addmv",
-            "addr",
-            "dot",
-            "vdot",
-            "einsum",
-            "_trilinear",
-            "bilinear",
-            "_sparse_addmm",
-        ),
-        *("_sparse_mm", "mkldnn_linear", "_mkl_linear", "_linear_prepack", "_scaled_mm", "_int_mm"),
-        *("_weight_int8pack_mm", "_weight_int4pack_mm", "_weight_int4pack_mm_for_cpu"),
-        *("_cdist_forward", "_euclidean_dist", "cdist"),
-        *("mkldnn_rnn_layer", "_cudnn_rnn", "miopen_rnn", "lstm", "gru", "rnn_tanh", "rnn_relu"),
-        *("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell", "lstm_cell", "gru_cell"),
-        *("_native_multi_head_attention", "_transformer_encoder_layer_fwd"),
-    }
-)
-_ATTENTION: Final = "scaled_dot_product"
-"""In the names of operations that take queries, keys, values, and a mask or bias to add."""
-
-_LOOKUP: Final = frozenset(
-    {"embedding", "_embedding_bag", "_embedding_bag_forward_only", "index", "index_select"}
-    | {"gather", "take", "grid_sampler_2d", "grid_sampler_3d"}
-)
-_NORMS: Final = frozenset(
-    {"native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"}
-    | {"cudnn_batch_norm", "miopen_batch_norm", "_batch_norm_no_update", "_batch_norm_with_update"}
-)
-_ARITHMETIC: Final = frozenset(
-    {"add", "sub", "rsub", "mul", "div", "addcmul", "addcdiv", "lerp", "pow", "_prelu_kernel"}
-    | {"native_layer_norm", "native_group_norm", "_fused_rms_norm", "cat", "stack", "prelu"}
-)
-_TORCHS_OWN: Final = frozenset(
-    {"aten", "prim", "prims", "profiler", "inductor", "c10d", "quantized"}
-)
-"""Namespaces of operators whose names are known here; others bring convolutions and products of their own."""
-
-FEWEST_WEIGHTS: Final = 100
-"""Normalisation has fewer numbers."""
-
-_ROUNDING: Final = ("fake_quant", "fused_moving_avg")
-"""In the names of operations that round as quantisation would."""
-
-_STATISTICS_AT: Final = (3, 4)
-"""Positions of a batch norm's running mean and variance among its arguments."""
 
 
 @final
@@ -243,17 +191,17 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         self.clock += 1
-        namespace, name = _name_of(func)
+        namespace, name = name_of(func)
         with torch._C.DisableTorchFunction():
             operands = list(tensors_in((args, kwargs or {})))
             origins = [self._origin(tensor, made=name == "lift_fresh") for tensor in operands]
             if any(isinstance(a, torch.ScriptObject) for a in args) or namespace == "quantized":
                 self.packed.setdefault((f"{namespace}::{name}", self.where()))
-            self._meet(name if namespace in _TORCHS_OWN else "", args, operands, origins)
+            self._meet(name if namespace in TORCHS_OWN else "", args, operands, origins)
         result = func(*args, **(kwargs or {}))
         with torch._C.DisableTorchFunction():
             self._keep(func, tensors_in(result), origins)
-            if name in _CONVOLUTIONS and self.convolved is not None:
+            if name in CONVOLUTIONS and self.convolved is not None:
                 self.convolved(result)
         return result
 
@@ -300,8 +248,8 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         weighed = any(origin.weighed for origin in origins if origin.from_input)
         widest = max(t.numel() for t, o in zip(operands, origins, strict=True) if o.from_input)
         for position, (tensor, origin) in enumerate(zip(operands, origins, strict=True)):
-            is_late = weighed or _spreads(tensor, widest)
-            role = None if origin.from_input else _role(name, args, position, tensor, is_late)
+            is_late = weighed or spreads(tensor, widest)
+            role = None if origin.from_input else role_of(name, args, position, tensor, is_late)
             met = origin.sources if role == "matrix" else origin.sources - origin.compared
             for i in met if role is not None else ():
                 self.sources[i].roles.setdefault(role, self.clock)  # type: ignore[arg-type]
@@ -315,9 +263,9 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _meet_each_other(self, name: str, origins: list[_Origin]) -> None:
         """Note what picks from a table, or meets a parameter in a product, look-up or rounding, all before the input."""
         others = [i for origin in origins for i in origin.sources]
-        for i in (i for origin in origins[1:] for i in origin.sources if name in _LOOKUP):
+        for i in (i for origin in origins[1:] for i in origin.sources if name in LOOKUPS):
             self.sources[i].tables |= origins[0].sources
-        is_mapped = name in _MATRIX or name in _LOOKUP or any(r in name for r in _ROUNDING)
+        is_mapped = maps(name)
         if is_mapped and any(self.sources[i].is_weight for i in others):
             for i in others:
                 self.sources[i].with_weights |= not self.sources[i].is_weight
@@ -326,7 +274,7 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Note what the results of an operation come from; what it wrote into comes from both."""
         made = _NOTHING
         is_lookup = (
-            _name_of(func)[1] in _LOOKUP
+            name_of(func)[1] in LOOKUPS
         )  # its values come from the table, not from the index
         for position, origin in enumerate(origins):
             is_index = is_lookup and position > 0 and not origin.from_input
@@ -341,7 +289,7 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 is_bool = tensor.dtype is torch.bool
                 left = replace(made, compared=made.sources) if is_bool else made
                 self.origins[memory] = left if known is None else known.joined(left)
-                self.makers[memory] = _name_of(func)[1]
+                self.makers[memory] = name_of(func)[1]
             self.alive.append(tensor)
 
     def _picks(self, source: _Source) -> bool:
@@ -352,19 +300,6 @@ class Reader(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return source.is_weight or "matrix" in source.roles or "lookup" in source.roles
 
 
-def _name_of(func: Any) -> tuple[str, str]:
-    namespace, _, name = func._schema.name.partition("::")
-    return namespace, name
-
-
-def _spreads(tensor: Tensor, widest: int) -> bool:
-    """Whether an operand makes several results of each number of the input, as a layer does that is written as a sum of products.
-
-    Means and deviations that make three channels of one have few numbers.
-    """
-    return tensor.numel() > max(widest, FEWEST_WEIGHTS)
-
-
 def _separate(pieces: Iterable[tuple[int, int]]) -> int:
     """Count the extents of which none reaches into the one before it."""
     count = end = 0
@@ -372,27 +307,6 @@ def _separate(pieces: Iterable[tuple[int, int]]) -> int:
         if count == 0 or start >= end:
             count, end = count + 1, stop
     return count
-
-
-def _role(
-    name: str, args: Sequence[Any], position: int, tensor: Tensor, weighed: bool
-) -> Role | None:
-    """What an operation does with an operand that is not from the input, where another one is.
-
-    Without a `name` it is somebody's own operator: whatever is wider than a vector counts as a matrix.
-    """
-    if not name:
-        return "matrix" if tensor.ndim > 1 else "arithmetic"
-    plain = name.removesuffix("_")
-    if name in _NORMS and any(len(args) > i and args[i] is tensor for i in _STATISTICS_AT):
-        return "statistics"
-    if name in _MATRIX or plain in _MATRIX or (_ATTENTION in name and position < 3):
-        return "matrix"
-    if name in _LOOKUP:
-        return "lookup" if position == 0 else None
-    if name in _NORMS or name in _ARITHMETIC or plain in _ARITHMETIC or _ATTENTION in name:
-        return "arithmetic" if weighed else "preprocessing"
-    return None
 
 
 def _extent(tensor: Tensor) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Final
 
 from salsanity.narrator import Narrator, duration
 from salsanity.suite.planning import Costs, costs, together
-from salsanity.suite.preparing import Run
+from salsanity.suite.prepared import Run
 from salsanity.units.admit import comparison_seconds
 
 WORTH_A_WORD: Final = 0.01

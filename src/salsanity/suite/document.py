@@ -11,7 +11,7 @@ from salsanity.methods import Method
 from salsanity.records import CONTROLS, VIEWS, CheckRecord
 from salsanity.store.gallery import Gallery
 from salsanity.store.upgrade import FORMAT_VERSION
-from salsanity.suite.preparing import RECORDED, Run
+from salsanity.suite.prepared import RECORDED, Run
 from salsanity.suite.subject import hardware, versions
 
 MULTIPLIED: Final = "multiplied"

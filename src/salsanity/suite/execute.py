@@ -14,7 +14,7 @@ from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
 from salsanity.store.gallery import Gallery
 from salsanity.suite.planning import Costs
-from salsanity.suite.preparing import Run
+from salsanity.suite.prepared import Run
 from salsanity.units.job import Lot, lots_of
 
 

@@ -16,7 +16,7 @@ from salsanity.data.examples import image_id
 from salsanity.methods import Method
 from salsanity.records import REFERENCE_STAGE, UnitKey, digest
 from salsanity.store.directory import units_asked
-from salsanity.suite.preparing import Run
+from salsanity.suite.prepared import Run
 from salsanity.units.admit import cost_by_method, shared_cost
 from salsanity.units.identity import changed_since, key_of, print_of, similarity_print
 from salsanity.units.images import ImageEntry, Places

@@ -44,7 +44,8 @@ from salsanity.suite.document import document_of, gallery_of
 from salsanity.suite.execute import execute, intact_units
 from salsanity.suite.judging import Facts, conclude
 from salsanity.suite.planning import Costs, changes, planned
-from salsanity.suite.preparing import PREPARING, Asked, Run, prepare_run
+from salsanity.suite.prepared import Asked, Run
+from salsanity.suite.preparing import PREPARING, prepare_run
 from salsanity.suite.result import Result
 from salsanity.suite.rounds import Rounds
 from salsanity.suite.streamed import Streamed

@@ -15,7 +15,7 @@ from salsanity.suite.costs import tell_cost
 from salsanity.suite.document import document_of
 from salsanity.suite.execute import execute_lots, intact_units
 from salsanity.suite.planning import Costs, expected, streamed
-from salsanity.suite.preparing import Run
+from salsanity.suite.prepared import Run
 from salsanity.suite.streaming import MoreImages
 from salsanity.units.job import Lot, lots_of
 from salsanity.units.plan import Finished

@@ -1,6 +1,7 @@
 """What makes an epoch shorter and leaves what is learned alone: bfloat16 and the order of channels in memory.
 
-On a processor with bfloat16 instructions, a batch of the paper's CNN takes less than half the time so (`benchmarks/training_pace.py`).
+On a processor with bfloat16 instructions, a batch of the paper's CNN takes less than half the time so
+(`benchmarks/training_pace.py`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,14 @@ log = logging.getLogger(__name__)
 BFLOAT16: Final = ("avx512_bf16", "amx_bf16")
 """The instructions of a processor that multiply bfloat16 faster than float32."""
 
-FAILURES: Final = (RuntimeError, ValueError, TypeError, AttributeError, LookupError, NotImplementedError)
+FAILURES: Final = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+)
 
 
 @final
@@ -66,9 +74,9 @@ def as_built(model: nn.Module) -> None:
 def has_bfloat16(device: torch.device) -> bool:
     """Return whether the device multiplies bfloat16 faster than float32."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     told = getattr(torch.cpu, "get_capabilities", None)
-    return device.type == "cpu" and told is not None and any(told().get(k) for k in BFLOAT16)
+    return device.type == "cpu" and told is not None and any(bool(told().get(k)) for k in BFLOAT16)
 
 
 def _layout(model: nn.Module, images: Tensor) -> torch.memory_format:
