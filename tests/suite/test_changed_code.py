@@ -159,6 +159,44 @@ def test_an_edited_similarity_is_computed_again_and_no_other(folder: Path) -> No
     assert {similarity for _, similarity in fresh(first, checked())} == {"alike"}
 
 
+READING = """
+from pathlib import Path
+import torch
+def mine(model, x, t):
+    x = x.requires_grad_()
+    maps = torch.autograd.grad(model(x).gather(1, t[:, None]).sum(), x)[0]
+    return maps if Path("says.txt").read_text() == "gradient" else x.detach().abs()
+"""
+
+
+def test_an_explainer_that_reads_another_file_when_it_is_called_is_refused(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "explainers.py").write_text(READING)
+    (folder / "says.txt").write_text("gradient")
+    first = checked()
+    forget()
+    assert run([word.replace(METHODS, "others.py:other") for word in command()]) in (0, 1, 3, 4)
+    (folder / "says.txt").write_text("input")
+    forget()
+    assert run(command()) == 2
+    said = " ".join(capfd.readouterr().err.split())
+    assert "another one from the same code: something that it reads when it is called" in said
+    (folder / "says.txt").write_text("gradient")
+    assert fresh(first, checked()) == set(), "what was put back is known again"
+
+
+def test_twin_without_the_recorded_map_the_old_scores_come_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("salsanity.suite.trying._check_as_recorded", lambda *_: None)
+    (folder / "explainers.py").write_text(READING)
+    (folder / "says.txt").write_text("gradient")
+    first = checked()
+    (folder / "says.txt").write_text("input")
+    assert fresh(first, checked()) == set(), "nothing tells that the explainer is another one"
+
+
 TWINS: list[tuple[Callable[[Any, Any], str], str]] = [
     (lambda method, ready: f"{method.name}#0", "its rows are new"),
     (lambda method, ready: f"{method.name}#{method!r}", "computes nothing"),

@@ -11,7 +11,7 @@ from salsanity.methods import Method
 from salsanity.records import CONTROLS, VIEWS, CheckRecord
 from salsanity.store.gallery import Gallery
 from salsanity.store.upgrade import FORMAT_VERSION
-from salsanity.suite.prepared import RECORDED, Run
+from salsanity.suite.prepared import RECORDED, SKETCHES, Run
 from salsanity.suite.subject import hardware, versions
 
 MULTIPLIED: Final = "multiplied"
@@ -77,6 +77,7 @@ def _run_settings(
         "baseline_pool": run.baseline_pool,
         "memory_format": run.speed.memory_format,
         "batched": {one.name: one.batched for one in run.tries},
+        SKETCHES: run.sketches,
         "spatial_layer": run.tools.spatial.name if run.tools.spatial else None,
         "image_problems": run.index.problems[:100],
         "duplicates": run.index.duplicates,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, final
 
 import torch
@@ -28,6 +28,9 @@ from salsanity.units.work import Worker
 
 RECORDED: Final = "recorded_images"
 """Key of spec.json's settings under which more images stand than the run has: a larger run in the folder had them."""
+
+SKETCHES: Final = "sketches"
+"""Key of spec.json's settings under which coarse maps of explainers stand, of all that were tried in the folder."""
 
 
 @final
@@ -93,6 +96,7 @@ class Run:
     baseline_pool: int
     tries: tuple[Tried, ...] = ()
     """How explainers that are not ours did when they were tried."""
+    sketches: Mapping[str, list[float]] = field(default_factory=dict)
     more: MoreImages | None = None
     """Images that are found while the run goes; `entries` are then the first."""
 

@@ -16,8 +16,8 @@ from salsanity.models.steadiness import steadiness
 from salsanity.narrator import Notes
 from salsanity.suite.aiming import aimed, indexed, lacking, more_images
 from salsanity.suite.asking import CPU_EFFORT
-from salsanity.suite.prepared import Asked, Run
-from salsanity.suite.trying import Bench, printed, tried_all
+from salsanity.suite.prepared import SKETCHES, Asked, Run
+from salsanity.suite.trying import Bench, printed, sketches, tried_all
 from salsanity.units.admit import (
     Admitted,
     admitted,
@@ -43,7 +43,7 @@ def prepare_run(asked: Asked) -> Run:
     bench = _bench(asked, entries)
     allowed = _admitted(asked, bench)
     checks, left_out = _settled(asked, bench.ground)
-    tries = tried_all(bench, allowed, checks, asked.recorded("batched", {}))
+    tries = tried_all(asked, bench, allowed, checks)
     speed = _speed(asked, bench.some, bench.targets, _ahead(bench, allowed, checks))
     remarks = (
         *asked.network.notes,
@@ -72,6 +72,7 @@ def prepare_run(asked: Asked) -> Run:
         asked.recorded_images,
         bench.pool,
         tries,
+        {**asked.recorded(SKETCHES, {}), **sketches(asked.prints, bench.ids, tries)},
         more_images(asked, finder),
     )
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, final
 
+import torch
 from torch import Tensor
 
 from salsanity.checks.frame import Ground, Settled
@@ -13,16 +14,19 @@ from salsanity.errors import MethodError
 from salsanity.models.hooks import Forwards
 from salsanity.passes.derivative import differentiate
 from salsanity.passes.request import Rule
+from salsanity.records import digest
 from salsanity.store.directory import DirectoryStore
 from salsanity.store.folder import append_log
+from salsanity.suite.prepared import SKETCHES, Asked
 from salsanity.units.admit import Admitted, is_foreign
+from salsanity.units.identity import Prints
 from salsanity.units.images import ChunkReader
 from salsanity.units.tools import Instruments
 from salsanity.units.trial import Tried, tried
 from salsanity.units.work import Worker
 
 CHANGED: Final = 0.01
-"""A gradient that was computed again differs by less of its largest value, on a GPU too."""
+"""A gradient or a coarse map that was computed again differs by less of its largest value, on a GPU too."""
 
 
 @final
@@ -55,26 +59,48 @@ class Bench:
 
 
 def tried_all(
-    bench: Bench, allowed: Admitted, checks: Sequence[Settled], recorded: Mapping[str, bool]
+    asked: Asked, bench: Bench, allowed: Admitted, checks: Sequence[Settled]
 ) -> tuple[Tried, ...]:
-    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come.
-
-    `recorded`: which of them the run in the folder gave batches.
-    """
+    """Try explainers that are not ours in every kind of state, and refuse those of which no verdict could come."""
     tools = replace(bench.tools, methods=allowed.methods)
     foreign = [m for m in allowed.methods if is_foreign(m, tools, *bench.one)]
     worker = Worker(tools, {c.check.name: c.check for c in checks}, bench.ground, bench.reader)
+    batched = asked.recorded("batched", {})  # what the run in the folder found
     found: list[Tried] = []
     before = _own_gradient(bench) if foreign else None
     forwards = Forwards.of(tools.network.module)
     for method in foreign:
-        one = tried(worker, method, bench.ids, batched=recorded.get(method.name))
+        one = tried(worker, method, bench.ids, batched=batched.get(method.name))
         if one.why_not is not None:
             raise MethodError(one.why_not)
+        _check_as_recorded(asked, bench, one)
         if before is not None:
             _check_left_alone(before, _own_gradient(bench), method.name, forwards)
         found.append(one)
     return tuple(found)
+
+
+def sketches(prints: Prints, ids: Sequence[str], tries: Sequence[Tried]) -> dict[str, list[float]]:
+    """Return the coarse map of each explainer that gives the same one twice, under the digest of what it is a map of."""
+    return {
+        digest([prints.methods[one.name], prints.network, ids[0]]): list(one.sketch)
+        for one in tries
+        if one.sketch
+    }
+
+
+def _check_as_recorded(asked: Asked, bench: Bench, one: Tried) -> None:
+    """Raise MethodError where the same code gave another map when it was first run in the folder."""
+    recorded = asked.recorded(SKETCHES, {})
+    for key, found in sketches(asked.prints, bench.ids, [one]).items():
+        now = torch.tensor(found)
+        was = torch.tensor(recorded.get(key, found))
+        if float((now - was).abs().max()) > CHANGED * float(was.abs().max()):
+            raise MethodError(
+                f"expected {one.name} to give the map of the first image that it gave when the run in {asked.store.folder} "
+                "began, got another one from the same code: something that it reads when it is called (a file, the "
+                "environment) has changed; put that back, or give another folder (out, --out)"
+            )
 
 
 def _own_gradient(bench: Bench) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Final, final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 
 from salsanity.checks.frame import Check, State
 from salsanity.methods import Method
@@ -30,6 +31,9 @@ SOON: Final = 0.5
 DEAR: Final = 5.0
 """Maps that take more seconds are not tried in a batch: trying costs some eight of them."""
 
+SKETCH: Final = 8
+"""Side of the coarse map by which a run that is continued tells that an explainer gives other maps than it gave."""
+
 ROUNDING: Final = 1e-4
 """A map in a batch may differ from the same map alone by this share of its largest value."""
 
@@ -43,6 +47,7 @@ class Tried:
 
     `is_heard`: whether the network was heard to run whenever a map was given; one that reads weights by itself is not heard.
     `is_unmoved`: whether its maps of a changed network are those of the trained one, to the bit.
+    `sketch`: its map of the trained network at the first image, coarse; empty where another call gives another map.
     """
 
     name: str
@@ -52,6 +57,7 @@ class Tried:
     said: str = ""
     batched: bool = False
     is_unmoved: bool = False
+    sketch: tuple[float, ...] = ()
 
     @property
     def doubt(self) -> str | None:
@@ -110,8 +116,10 @@ def tried(
     if why_not is None and aside is not None:
         why_not = aside.stale(method.name)
     said = "" if aside is None else aside.said
-    unmoved = _unmoved(good)
-    found = Tried(method.name, seconds, why_not, is_heard, said, is_unmoved=unmoved)
+    sketch = _sketch(good, ids[0]) if why_not is None else ()
+    found = Tried(
+        method.name, seconds, why_not, is_heard, said, is_unmoved=_unmoved(good), sketch=sketch
+    )
     if why_not is not None or seconds > DEAR or batched is False:
         return found
     several = _several(worker, method, ids[:MOST_IMAGES])
@@ -163,6 +171,17 @@ def _unmoved(good: Sequence[Attempt]) -> bool:
         if changed.is_changed and not reference.is_changed and changed.image == reference.image
     ]
     return bool(pairs) and all(pairs)
+
+
+def _sketch(good: Sequence[Attempt], image: str) -> tuple[float, ...]:
+    """Return the coarse map of the trained network at an image, row by row; nothing where it is another one each time."""
+    for attempt in good:
+        if attempt.image == image and not attempt.is_changed and attempt.explained.maps is not None:
+            if not _equal(attempt.explained, attempt.again()):
+                return ()
+            coarse = adaptive_avg_pool2d(attempt.explained.maps[:1].double(), SKETCH)
+            return tuple(float(f"{value:.6g}") for value in coarse.flatten().tolist())
+    return ()
 
 
 def _equal(one: Explained, other: Explained) -> bool:
