@@ -55,8 +55,9 @@ def captum_maps(method: str, effort: int) -> Callable[..., np.ndarray]:
             maps = torch.nn.functional.interpolate(maps, (SIDE, SIDE), mode="bilinear")
         found: np.ndarray = maps.sum(1, keepdim=True).cpu().numpy()
         # Quantus stops where a map is flat, as GradCAM's are under random weights.
-        if np.ptp(found) == 0:
-            found = found + np.linspace(0, 1e-9, found.size, dtype=np.float32).reshape(found.shape)
+        slope = np.linspace(0, 1e-9, found[0].size, dtype=np.float32).reshape(found[0].shape)
+        flat = np.ptp(found, axis=(1, 2, 3)) == 0
+        found[flat] += slope
         return found
 
     return explain
