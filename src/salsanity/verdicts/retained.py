@@ -100,15 +100,16 @@ def retained_similarity(table: StageTable) -> Retained:
     """Measure one cell of a check at one stage, between chance and the ceiling (docs/science.md)."""
     A = np.broadcast_to(table.ceiling[:, None], table.shape)
     used = np.isfinite(table.value) & np.isfinite(table.chance) & np.isfinite(A)
-    S, C, A = table.value[used], table.chance[used], A[used]
-    found = _ratio(S - C, A - C, used)
+    C = table.chance[used]
+    found = _ratio(table.value[used] - C, A[used] - C, used)
+    top, floor = mean(A[used]), mean(C)
     return Retained(
-        S=mean(S),
-        C=mean(C),
-        A=mean(A),
+        S=mean(table.value[used]),
+        C=floor,
+        A=top,
         R=found.mean,
-        top=mean(A),
-        floor=mean(C),
+        top=top,
+        floor=floor,
         interval=found.interval,
         spread=found.spread,
         alone=found.alone,
