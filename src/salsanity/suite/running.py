@@ -91,7 +91,7 @@ def run_checks(
     runs_on = executor_named(executor)
     with at_work(runs_on):
         folder = _run_on(runs_on, request, narrator or Silent())
-        return Result(folder)  # once all that the run held is gone
+    return Result(folder)  # once all that the run held is gone
 
 
 def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Path:

@@ -163,6 +163,7 @@ class Scores:
         method = place[0]
         images = self._images(method, (stage, *beside))
         draws = _Places.of(self._survey(method).draws.get(stage, NONE))
+        ceiling, between, ceiling_said = self._ceiling(place, images)
         column = self._columns(place, stage)
         at = (images.of_codes[column("image")], draws.of_codes[column("draw")])
         shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
@@ -170,7 +171,6 @@ class Scores:
         chance = _filled(shape, at, column("chance"), where)
         said = np.full(shape, ABSENT, dtype=np.int32)
         said[at] = column("reason")
-        ceiling, between, ceiling_said = self._ceiling(place, images)
         ceiling_codes = np.broadcast_to(ceiling_said[:, None], shape)
         scores = {
             "value": (value, said),
