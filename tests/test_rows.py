@@ -17,7 +17,7 @@ from salsanity.errors import StoreError
 from salsanity.records import UnitKey, UnitResult
 from salsanity.rows import PLAIN, Rows
 from salsanity.store import directory
-from salsanity.store.directory import SCHEMA, DirectoryStore, arrow_of
+from salsanity.store.directory import SCHEMA, Brief, DirectoryStore, arrow_of
 from salsanity.verdicts.table import read_scores
 
 TEXTS = ("check", "method", "image", "reason", "stage", "view", "similarity")
@@ -168,12 +168,13 @@ def test_a_file_that_changed_since_it_was_found_whole_is_looked_at_again(tmp_pat
     store, other = DirectoryStore(tmp_path), replace(KEY, draw=1)
     for key in (KEY, other):
         store.put(UnitResult(key, COLUMNS, {}))
-    assert set(store.keys()) == {KEY, other}
+    assert set(store.finished()) == {Brief.of(KEY), Brief.of(other)}
+    assert store.finished(lost=KEY.images[:1]) == [Brief.of(other)]  # which draws no pictures
     path = store.unit_path(other)
     content = bytearray(path.read_bytes())
     content[len(content) // 3] ^= 0xFF
     path.write_bytes(content)
-    assert store.keys() == [KEY]
+    assert store.finished() == [Brief.of(KEY)]
     assert store.discard_damaged() == 1
 
 
@@ -184,10 +185,30 @@ def test_where_images_lie_is_no_part_of_a_unit() -> None:
     assert UnitKey.from_json(json.loads(json.dumps(placed.to_json()))) == KEY
 
 
-def test_what_is_kept_in_mind_of_a_finished_unit_is_its_identity_alone(tmp_path: Path) -> None:
+def test_what_is_kept_in_mind_of_a_finished_unit_names_no_image(tmp_path: Path) -> None:
     store = DirectoryStore(tmp_path)
-    placed = replace(KEY, at=((3, 1),))
-    store.put(UnitResult(placed, COLUMNS, {}))
-    (kept,) = store.keys()
-    assert kept == KEY
-    assert kept.at == ()
+    store.put(UnitResult(replace(KEY, at=((3, 1),)), COLUMNS, {}))
+    (kept,) = store.finished()
+    assert kept.place == KEY.place
+    assert (kept.check, kept.draw) == (KEY.check, KEY.draw)
+    assert (kept.methods, kept.similarities) == (KEY.methods, KEY.similarities)
+    assert not any(image in repr(kept) for image in KEY.images)
+
+
+def test_rows_come_when_they_are_asked_for_and_a_fault_comes_again() -> None:
+    asked = []
+
+    def fill(rows: Rows) -> None:
+        asked.append(rows)
+        directory.add_rows(rows, arrow_of(COLUMNS), None, None)
+        if len(asked) == 1:
+            raise StoreError("damaged")
+
+    late, now = Rows(fill=fill), Rows()
+    directory.add_rows(now, arrow_of(COLUMNS), None, None)
+    assert not asked
+    with pytest.raises(StoreError, match="damaged"):
+        late.texts("method")
+    assert late.texts("method") == now.texts("method")
+    assert len(late) == len(now)
+    assert len(asked) == 2

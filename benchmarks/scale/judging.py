@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from salsanity.records import CheckRecord, Line, Outcome, UnitKey, UnitResult, Words
-from salsanity.store.directory import DirectoryStore, Finished, units_asked
+from salsanity.store.directory import Brief, DirectoryStore, Finished, units_asked
 
 METHODS = (
     *("gradient", "input_x_gradient", "smoothgrad", "smoothgrad_squared", "vargrad", "gradcam"),
@@ -172,7 +172,8 @@ def judge(folder: Path, *, suspicious: bool) -> None:
         for key in keys(len(spec["images"]), spec["checks"][0]["draws"]):
             path = store.unit_path(key)
             at = path.stat()
-            store._known[path.name] = Finished(key, (at.st_size, at.st_mtime_ns, at.st_ino))
+            looked = (at.st_size, at.st_mtime_ns, at.st_ino)
+            store._known[path.name] = Finished(Brief.of(key), looked)
     wall, cpu = time.perf_counter(), time.process_time()
     conclude(store, spec, Facts({}, None, (), 0.0), Silent())
     told = {

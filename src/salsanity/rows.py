@@ -7,11 +7,10 @@ check and method, so that memory does not grow with a run.
 from __future__ import annotations
 
 import math
-import sys
 import tempfile
 import weakref
 from array import array
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final, final
@@ -34,7 +33,7 @@ PLAIN: Final = ("value", "chance", "draw")
 UNSAID: Final = -1
 """The place of no text: a row without a reason."""
 UNPLACED: Final = 2**31
-IN_MEMORY: Final = 100_000
+IN_MEMORY: Final = 50_000
 """Rows beyond which those that came so far are written to temporary files."""
 
 RowArray = NDArray[Any]
@@ -107,11 +106,23 @@ def _temporary(folder: Path | None) -> IO[bytes]:
 
 @final
 class Rows:
-    """Rows of scores, growing: they wait until they are many, or asked for, and are then put to their checks and methods."""
+    """Rows of scores, growing: they wait until they are many, or asked for, and are then put to their checks and methods.
 
-    def __init__(self, *, folder: Path | None = None, most: int = IN_MEMORY) -> None:
-        self.folder, self.most = folder, most
-        self.names: dict[str, dict[str, int]] = {name: {} for name in ("check", "method", *CODED)}
+    `fill`: adds the rows when something is first asked of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path | None = None,
+        most: int = IN_MEMORY,
+        fill: Callable[[Rows], None] | None = None,
+    ) -> None:
+        self.folder, self.most, self._filling = folder, most, fill
+        self._clear()
+
+    def _clear(self) -> None:
+        self._names: dict[str, dict[str, int]] = {name: {} for name in ("check", "method", *CODED)}
         self.waiting: list[tuple[Codes, Codes, NDArray[Any], RowArray]] = []
         """Codes of check and method, indices of stages, and rows."""
         self.held = 0
@@ -130,6 +141,12 @@ class Rows:
         return found
 
     @property
+    def names(self) -> Mapping[str, dict[str, int]]:
+        """The texts of each column, and the place of each text."""
+        self.fill()
+        return self._names
+
+    @property
     def buckets(self) -> Mapping[tuple[str, str], _Bucket]:
         """The rows by check and method."""
         self._settle()
@@ -144,6 +161,18 @@ class Rows:
     def __len__(self) -> int:
         """How many rows there are."""
         return sum(bucket.count for bucket in self.buckets.values())
+
+    def fill(self) -> None:
+        """Add the rows that are to come when something is asked of them, if they are not there yet."""
+        filling, self._filling = self._filling, None
+        if filling is None:
+            return
+        try:
+            filling(self)
+        except BaseException:  # so that whoever asks again is told again
+            self._clear()
+            self._filling = filling
+            raise
 
     def add(self, texts: Mapping[str, Column], numbers: Mapping[str, NDArray[Any]]) -> None:
         """Take in rows: texts of check, method and the columns `CODED`; numbers of value, chance, draw and stage_index."""
@@ -227,7 +256,7 @@ class Rows:
         known = self.names[column]
         for text in texts:
             if text is not None and text not in known:
-                known[sys.intern(text)] = len(known)
+                known[text] = len(known)
         places = [UNSAID if text is None else known[text] for text in texts]
         return np.array([*places, UNSAID], dtype=np.int32)[codes]
 
@@ -244,6 +273,7 @@ class Rows:
 
     def _settle(self) -> None:
         """Put the rows that wait to their checks and methods, in the order in which they came."""
+        self.fill()
         if not self.waiting:
             return
         check, method, index = (np.concatenate([one[k] for one in self.waiting]) for k in range(3))

@@ -28,6 +28,7 @@ def test_a_flat_folder(tmp_path):
     assert source.name == tmp_path.name
     assert [e.name for e in source] == list(source.names)
     assert source[0].label is None
+    assert source.labels == {}
     assert source[0].x.shape == (3, 6, 8)
 
 
@@ -44,6 +45,7 @@ def test_class_subfolders(tmp_path):
         ("cat/2.png", 0),
         ("dog/1.png", 1),
     ]
+    assert source.labels == {"cat/1.png": 0, "cat/2.png": 0, "dog/1.png": 1}
     assert source.ignored == ("readme.md",)
 
 

@@ -116,11 +116,11 @@ def test_a_method_that_raised_everywhere_is_broken_and_no_other(plain: Path) -> 
         value=part.scores["value"].mask(rows),
         reason=part.scores["reason"].astype(object).mask(rows, said),
     )
-    assert replace(part, rows=Rows.of(scores)).broken == {"vargrad": said}
+    assert replace(part, verdicts=(), rows=Rows.of(scores)).broken == {"vargrad": said}
     some = scores.assign(value=scores["value"].where(scores.index != scores.index[rows][0], 0.5))
-    assert replace(part, rows=Rows.of(some)).broken == {}
+    assert replace(part, verdicts=(), rows=Rows.of(some)).broken == {}
     blank = scores.assign(reason=scores["reason"].mask(rows, "constant map"))
-    assert replace(part, rows=Rows.of(blank)).broken == {}
+    assert replace(part, verdicts=(), rows=Rows.of(blank)).broken == {}
 
 
 def test_the_gallery_is_in_the_order_of_the_run(cascade: Path) -> None:

@@ -152,7 +152,7 @@ def test_an_explainer_that_raised_everywhere_is_an_error(plain: Path) -> None:
         reason=part.scores["reason"].astype(object).mask(rows, said),
     )
     verdicts = tuple(
-        replace(v, outcome=Outcome.UNINFORMATIVE) if v.method == "vargrad" else v
+        replace(v, outcome=Outcome.UNINFORMATIVE, kept=()) if v.method == "vargrad" else v
         for v in part.verdicts
     )
     assert kinds(parsed(with_part(run, verdicts=verdicts)))["vargrad"] == "skipped"

@@ -188,29 +188,32 @@ def test_chunks_that_come_one_by_one_are_those_of_the_whole() -> None:
 
 
 def test_what_was_found_out_of_images_stays_on_disk(tmp_path: Path) -> None:
-    remembered = Remembered(tmp_path, "key")
-    remembered.add(
-        [{"name": "a", "id": "1", "looks": None}, {"name": "b", "id": "2", "looks": None}]
-    )
-    remembered.add([{"name": "a", "id": "3", "looks": None}])
-    for found in (remembered, Remembered(tmp_path, "key")):
-        assert [found.told(name)["id"] for name in "ab"] == ["3", "2"]
+    remembered = Remembered(tmp_path, "key", "ab")
+    lines = {k: {"name": name, "id": str(k), "looks": None} for k, name in enumerate("ab")}
+    remembered.add(lines)
+    remembered.add({0: {**lines[0], "id": "3"}})
+    for found in (remembered, Remembered(tmp_path, "key", "ab")):
+        assert [found.told(place)["id"] for place in (0, 1)] == ["3", "1"]
+    other = Remembered(tmp_path, "key", "cb")  # where a is gone, and another came
+    assert other.get(0, None) is None
+    assert other.told(1)["id"] == "1"
     (tmp_path / NAME).unlink()
     with pytest.raises(StoreError, match="give the same command again"):
-        remembered.told("a")
+        remembered.told(0)
 
 
 def test_lines_that_were_cut_are_forgotten_and_written_again(tmp_path: Path) -> None:
-    lines = [{"name": str(k), "id": f"{k}" * 8, "looks": [k, k]} for k in range(5)]
-    Remembered(tmp_path, "key").add(lines)
+    lines = {k: {"name": str(k), "id": f"{k}" * 8, "looks": [k, k]} for k in range(5)}
+    Remembered(tmp_path, "key", "01234").add(lines)
     path = tmp_path / NAME
     whole = path.read_bytes()
     for length in range(len(whole)):
         path.write_bytes(whole[:length])
-        found = Remembered(tmp_path, "key")
-        assert set(found.at) == {str(k) for k in range(len(found.at))}
+        found = Remembered(tmp_path, "key", "01234")
+        known = [k for k in lines if found.get(k, (k, k)) is not None]
+        assert known == list(range(len(known)))
         found.add(lines)
         assert path.read_bytes() == whole
-    assert Remembered(tmp_path, "other key").at == {}
-    assert Remembered(tmp_path, "key").get("3", (3, 4)) is None
-    assert Remembered(tmp_path, "key").get("3", (3, 3)) == lines[3]
+    assert Remembered(tmp_path, "other key", "01234").get(3, (3, 3)) is None
+    assert Remembered(tmp_path, "key", "01234").get(3, (3, 4)) is None
+    assert Remembered(tmp_path, "key", "01234").get(3, (3, 3)) == lines[3]

@@ -107,6 +107,28 @@ class FolderSource:
         return Example(x, self.labels.get(file), printable(file), display)
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class ByClass(Mapping[str, int]):
+    """The labels of files whose subfolders are classes; other files have none. They are not written down file by file."""
+
+    files: tuple[str, ...]
+    numbers: Mapping[str, int]
+    """Class index by subfolder."""
+
+    def __getitem__(self, file: str) -> int:
+        """Return the number of the file's subfolder."""
+        return self.numbers[file.partition("/")[0]]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield the files that have labels."""
+        return iter(self.files if self.numbers else ())
+
+    def __len__(self) -> int:
+        """How many files have labels."""
+        return len(self.files) if self.numbers else 0
+
+
 def open_folder(
     folder: Path | str,
     *,
@@ -123,14 +145,11 @@ def open_folder(
     top = Path(folder)
     found, others = _listed(top)
     classes: tuple[str, ...] | None = None
-    labels: dict[str, int] = {}
     if not found:
         classes = tuple(sorted(other for other in others if (top / other).is_dir()))
-        for number, name in enumerate(classes):
+        for name in classes:
             inside, rest = _listed(_inside(top, top / name))
-            paths = [f"{name}/{file}" for file in inside]
-            found += paths
-            labels |= dict.fromkeys(paths, number)
+            found += [f"{name}/{file}" for file in inside]
             others += [f"{name}/{file}" for file in rest]
         others = [other for other in others if other not in classes]
     if not found:
@@ -138,13 +157,14 @@ def open_folder(
             f"expected images in {printable(str(top))} or in its subfolders, found none "
             f"(looked for {', '.join(SUFFIXES)})"
         )
-    named, present = _read_labels(top), set(found)
+    files, named = tuple(sorted(found)), _read_labels(top)
+    present = set(files) if named else ()
     given = {file: label for file, label in named.items() if file in present}
-    labels |= given
+    by_class = ByClass(files, {name: number for number, name in enumerate(classes or ())})
     return FolderSource(
         folder=top,
-        files=tuple(sorted(found)),
-        labels=labels,
+        files=files,
+        labels={**by_class, **given} if given else by_class,
         preprocessing=preprocessing or Preprocessing(),
         class_names=class_names or (classes and tuple(printable(name) for name in classes)),
         limits=limits,

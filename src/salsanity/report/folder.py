@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
@@ -179,6 +180,8 @@ class Part:
         """Methods that gave no map at all because they raised: what they said."""
         found = {}
         for method in self.methods:
+            if self._measured(method):  # so its scores need not be read
+                continue
             cells = self.rows.cells(self.record.name, method)
             read = (self.rows.read_cell(self.record.name, method, *cell) for cell in cells)
             if cells and all(np.isnan(rows["value"]).all() for rows in read):
@@ -186,6 +189,10 @@ class Part:
                 if all(RAISED in reason for reason in said):
                     found[method] = said[0].removeprefix(OF_CHANCE)
         return found
+
+    def _measured(self, method: str) -> bool:
+        """Whether something was measured of a method, which takes a score that is defined."""
+        return any(not math.isnan(kept.retained) for v in self.cells(method) for kept in v.kept)
 
     def _said(self, rows: RowArray) -> list[str]:
         """Return each reason of some rows once, in order; one is empty where a row has none."""
@@ -225,12 +232,13 @@ def read_run(
     documents: Json | None = None,
     marks: Mapping[str, Mapping[str, int]] | None = None,
     rows: Rows | None = None,
+    late: bool = False,
 ) -> Run:
     """Read a run folder; needs neither the network nor torch.
 
     `documents`: what its JSON files said, by name, where that was read before; scores and pictures are those of its run.
     `marks`: checksums of its pictures, as `salsanity.store.gallery.marks_of` gave them: others are refused when they are read.
-    `rows`: its scores, where they were read before.
+    `rows`: its scores, where they were read before. `late`: read them when they are first asked for, and find damage only then.
 
     Raises:
         StoreError: the folder is not a run, is damaged, or is of another format version.
@@ -240,7 +248,9 @@ def read_run(
     records = _records(folder, spec)
     gates = upgraded_gates(_read_json(folder, "gates.json", held, default={}), spec)
     verdicts = _read_verdicts(folder, spec, held)
-    scores = _read_scores(folder, spec) if rows is None else rows
+    scores = Rows(folder=folder, fill=partial(_read_scores, folder, spec)) if rows is None else rows
+    if not late:
+        scores.fill()
     coverage = tuple(_read_json(folder, "coverage.json", held, default=[]))
     gallery = _read_gallery(folder, spec, marks)
     parts = (
@@ -324,12 +334,11 @@ def _read_verdicts(folder: Path, spec: Json, held: Json) -> list[Verdict]:
     return [from_json(row) for row in upgraded_verdicts(rows, spec)]
 
 
-def _read_scores(folder: Path, spec: Json) -> Rows:
-    asked, found = asked_units(spec), Rows(folder=folder)
+def _read_scores(folder: Path, spec: Json, found: Rows) -> None:
+    asked = asked_units(spec)
     for path in unit_files(folder):
         if not path.name.startswith("."):
             _read_unit(path, asked, found)
-    return found
 
 
 def _read_unit(path: Path, asked: Mapping[str, frozenset[str]] | None, rows: Rows) -> None:

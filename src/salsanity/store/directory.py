@@ -57,6 +57,8 @@ SCHEMA: Final = pa.schema(
 )
 
 DOCUMENTS: Final = ("gates.json", "verdicts.json", "coverage.json")
+JUDGED: Final = ("health", "enlarged", "unheard", "seconds")
+"""Notes of units that judging reads, where there is something in them."""
 _META: Final = b"salsanity"
 TEXTS: Final = [f.name for f in SCHEMA if pa.types.is_string(f.type)]
 REPEATED: Final = [f.name for f in SCHEMA if not pa.types.is_floating(f.type)]
@@ -77,21 +79,39 @@ class UnitRecord:
         return frozenset(self.scores["method"])
 
 
+@final
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """What a unit's key says without its images, of which a large run has many: `place` stands for them."""
+
+    check: str
+    draw: int
+    place: str
+    methods: tuple[str, ...]
+    similarities: tuple[str, ...]
+
+    @classmethod
+    def of(cls, key: UnitKey) -> Brief:
+        """Leave the images out; names are texts that other units hold too."""
+        names = (tuple(map(sys.intern, texts)) for texts in (key.methods, key.similarities))
+        return cls(sys.intern(key.check), key.draw, key.place, *names)
+
+
 @dataclass(frozen=True)
 class UnitNotes:
-    """What a finished unit says beside its scores: key, notes, and the methods that have scores."""
+    """What a finished unit says beside its scores: key, notes that judging reads, and the methods that have scores."""
 
-    key: UnitKey
+    key: Brief
     notes: Mapping[str, Any]
     methods: frozenset[str]
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Finished:
     """What is kept in mind of a unit's file that was found whole: its key, and how the file looked."""
 
-    key: UnitKey
+    key: Brief
     looked: tuple[int, int, int]
 
 
@@ -125,18 +145,19 @@ class DirectoryStore:
                 use_dictionary=REPEATED,
                 write_page_checksum=True,
             )
-        self._known[path.name] = Finished(_frugal(result.key), _looks(path))
+        self._known[path.name] = Finished(Brief.of(result.key), _looks(path))
 
     def get(self, path: Path) -> UnitRecord | None:
         """Read one unit's file; None where it is cut or damaged, so that its unit is computed again."""
         found = self._read(path)
         if found is None:
             return None
-        key, notes, table = found
-        return UnitRecord(key, renamed(table.cast(SCHEMA).to_pandas()), notes)
+        _, content, table = found
+        key = UnitKey.from_json(content["unit"])
+        return UnitRecord(key, renamed(table.cast(SCHEMA).to_pandas()), content["notes"])
 
-    def _read(self, path: Path) -> tuple[UnitKey, dict[str, Any], pa.Table] | None:
-        """Read one unit's file with texts as they lie in it, by dictionary; None where it is cut or damaged."""
+    def _read(self, path: Path) -> tuple[Brief, dict[str, Any], pa.Table] | None:
+        """Read one unit's file, what it says and its scores, with texts by dictionary; None where it is cut or damaged."""
         try:
             looked = _looks(path)
             table = read_texts_coded(path)
@@ -144,15 +165,15 @@ class DirectoryStore:
             content = json.loads(table.schema.metadata[_META], object_pairs_hook=_named)
             known = self._known.get(path.name)
             if known is not None and known.looked == looked:
-                return known.key, content["notes"], scores
+                return known.key, content, scores
             key = UnitKey.from_json(content["unit"])
             is_whole = content.pop("checksum") == _checksum(content, scores)
         except (OSError, pa.ArrowException, KeyError, TypeError, ValueError):
             return None
         if not is_whole or key.digest != path.stem:
             return None
-        self._known[path.name] = Finished(_frugal(key), looked)
-        return key, content["notes"], scores
+        self._known[path.name] = found = Finished(Brief.of(key), looked)
+        return found.key, content, scores
 
     def records(self) -> Iterator[UnitRecord]:
         """Read every whole unit, in the order of their names."""
@@ -168,8 +189,9 @@ class DirectoryStore:
         for path in unit_files(self.folder):
             found = self._read(path)
             if found is not None and is_asked(found[0], asked):
-                key, notes, table = found
+                key, content, table = found
                 methods = add_rows(rows, table, key, asked)
+                notes = {name: told for name in JUDGED if (told := content["notes"].get(name))}
                 yield UnitNotes(key, notes, known.setdefault(methods, methods))
 
     def discard_damaged(self) -> int:
@@ -179,15 +201,22 @@ class DirectoryStore:
             path.unlink()
         return len(damaged)
 
-    def keys(self) -> list[UnitKey]:
-        """List the keys of every whole unit; only files that changed since are read."""
-        found: list[UnitKey] = []
+    def finished(self, *, lost: Collection[str] = ()) -> list[Brief]:
+        """List every whole unit; only files that changed since are read.
+
+        `lost`: images whose pictures are damaged; units that draw them are left out.
+        """
+        found = []
         for path in unit_files(self.folder):
             known = self._known.get(path.name)
             if known is not None and known.looked == _looks(path):
-                found.append(known.key)
+                key = known.key
             elif (read := self._read(path)) is not None:
-                found.append(read[0])
+                key = read[0]
+            else:
+                continue
+            if not lost or key.draw > 0 or _images_in(path).isdisjoint(lost):
+                found.append(key)
         return found
 
     def records_of(self, spec: Mapping[str, Any]) -> list[UnitRecord]:
@@ -323,13 +352,9 @@ def _named(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return {sys.intern(name): value for name, value in pairs}
 
 
-def _frugal(key: UnitKey) -> UnitKey:
-    """Return the key with texts that other keys hold too, and without what is no part of its identity."""
-    images, stages, methods, similarities = (
-        tuple(map(sys.intern, texts))
-        for texts in (key.images, key.stages, key.methods, key.similarities)
-    )
-    return UnitKey(key.check, key.draw, images, stages, methods, similarities, key.base)
+def _images_in(path: Path) -> frozenset[str]:
+    """Read the ids of a whole unit's images."""
+    return frozenset(json.loads(pq.read_schema(path).metadata[_META])["unit"]["images"])
 
 
 def _looks(path: Path) -> tuple[int, int, int]:
@@ -386,7 +411,10 @@ def table_of(columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
 
 
 def add_rows(
-    rows: Rows, table: pa.Table, key: UnitKey | None, asked: Mapping[str, frozenset[str]] | None
+    rows: Rows,
+    table: pa.Table,
+    key: UnitKey | Brief | None,
+    asked: Mapping[str, frozenset[str]] | None,
 ) -> frozenset[str]:
     """Add what a run asks for (None: all) of a unit's scores to `rows`; return the methods of which there is something."""
     texts = {name: coded(table.column(name)) for name in ("check", "method", *CODED)}
@@ -445,12 +473,14 @@ def asked_part(
     return scores[scores["method"].isin(methods) & scores["similarity"].isin(similarities)]
 
 
-def is_asked(key: UnitKey, asked: Mapping[str, frozenset[str]] | None) -> bool:
+def is_asked(key: UnitKey | Brief, asked: Mapping[str, frozenset[str]] | None) -> bool:
     """Whether a unit belongs to a run."""
     return asked is None or key.place in asked["places"]
 
 
-def asked_names(key: UnitKey, asked: Mapping[str, frozenset[str]]) -> tuple[set[str], set[str]]:
+def asked_names(
+    key: UnitKey | Brief, asked: Mapping[str, frozenset[str]]
+) -> tuple[set[str], set[str]]:
     """Name the methods and similarities that a run asks for of a unit."""
     methods = {name.partition("#")[0] for name in asked["methods"] & set(key.methods)}
     measured = asked["similarities"] & set(key.similarities)

@@ -14,37 +14,39 @@ from salsanity.store.folder import unwritable
 from salsanity.store.pieces import plain
 
 NAME: Final = "images.jsonl"
+UNKNOWN: Final = -1
 
 
 @final
 class Remembered:
-    """What was found out of images by name: id, label, class, and how their files looked (size, time of change).
+    """What was found out of images: id, label, class, and how their files looked (size, time of change).
 
-    The first line holds what else the ids depend on (`key`); where that differs, everything is forgotten. A line that a
-    killed process left half-written, and all after it, count as absent.
+    `names`: of all images of the source; an image is asked for by its place among them. The first line holds what else the ids
+    depend on (`key`); where that differs, everything is forgotten. A line that a killed process left half-written, and all
+    after it, count as absent.
     """
 
-    def __init__(self, folder: Path, key: str, names: Sequence[str] = ()) -> None:
+    def __init__(self, folder: Path, key: str, names: Sequence[str]) -> None:
         self.path, self.key = folder / NAME, key
-        self.at: dict[str, int] = {}
-        """Where in the file the last line of an image begins, by name: what it says stays on disk."""
+        self.at = array("q", [UNKNOWN]) * len(names)
+        """Where in the file the last line of each image begins: what it says stays on disk."""
         self.whole = 0
         with suppress(OSError, ValueError, KeyError, TypeError):
-            self._read({name: name for name in names})
+            self._read({name: place for place, name in enumerate(names)})
 
-    def get(self, name: str, looks: Sequence[int] | None) -> Mapping[str, Any] | None:
+    def get(self, place: int, looks: Sequence[int] | None) -> Mapping[str, Any] | None:
         """Return what is known of an image whose file looks the same; None where it must be read."""
-        found = self.told(name) if name in self.at else None
+        found = self.told(place) if self.at[place] != UNKNOWN else None
         same = found is not None and found["looks"] == (None if looks is None else [*looks])
         return found if same else None
 
-    def told(self, name: str) -> dict[str, Any]:
+    def told(self, place: int) -> dict[str, Any]:
         """Read what was found out of an image; `StoreError` where it cannot be read any more."""
-        return next(_lines_at(self.path, [self.at[name]]))
+        return next(_lines_at(self.path, [self.at[place]]))
 
-    def add(self, found: Sequence[Mapping[str, Any]]) -> None:
-        """Remember images, on disk too."""
-        new = [e for e in found if e["name"] not in self.at or self.told(e["name"]) != e]
+    def add(self, found: Mapping[int, Mapping[str, Any]]) -> None:
+        """Remember images, by place, on disk too."""
+        new = {p: e for p, e in found.items() if self.at[p] == UNKNOWN or self.told(p) != e}
         if not new:
             return
         try:
@@ -54,16 +56,16 @@ class Remembered:
                 file.seek(self.whole)
                 if not self.whole:
                     file.write(_line({"key": self.key}))
-                for entry in new:
-                    self.at[entry["name"]] = file.tell()
+                for place, entry in new.items():
+                    self.at[place] = file.tell()
                     file.write(_line(entry))
                 file.truncate()
                 self.whole = file.tell()
         except OSError as error:
             raise unwritable(self.path, error) from error
 
-    def _read(self, held: Mapping[str, str]) -> None:
-        """Read where lines begin; `held`: names as the source holds them, so that none is there twice."""
+    def _read(self, places: Mapping[str, int]) -> None:
+        """Read where lines begin."""
         if self.path.is_symlink():
             return
         with self.path.open("rb") as file:
@@ -75,7 +77,8 @@ class Remembered:
                 entry = json.loads(line)
                 if not line.endswith(b"\n") or not {"name", "id", "looks"} <= entry.keys():
                     return
-                self.at[held.get(entry["name"], entry["name"])] = self.whole
+                if entry["name"] in places:  # else its file is gone
+                    self.at[places[entry["name"]]] = self.whole
                 self.whole += len(line)
 
 

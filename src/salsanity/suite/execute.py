@@ -10,7 +10,7 @@ from salsanity.errors import StoreError, UnitError
 from salsanity.executors.serial import Done, Executor, Failure
 from salsanity.narrator import Narrator
 from salsanity.records import UnitKey, UnitResult
-from salsanity.store.directory import DirectoryStore
+from salsanity.store.directory import Brief, DirectoryStore
 from salsanity.store.folder import append_log
 from salsanity.store.gallery import Gallery
 from salsanity.suite.planning import Costs
@@ -127,10 +127,9 @@ def _fault(words: str) -> Failure:
     )
 
 
-def intact_units(store: DirectoryStore, gallery: Gallery) -> list[UnitKey]:
+def intact_units(store: DirectoryStore, gallery: Gallery) -> list[Brief]:
     """List the finished units, without those whose pictures were damaged: they draw them again with their scores."""
-    damaged = gallery.damaged()
-    return [k for k in store.keys() if k.draw > 0 or damaged.isdisjoint(k.images)]  # noqa: SIM118
+    return store.finished(lost=gallery.damaged())
 
 
 def _keep(store: DirectoryStore, gallery: Gallery, found: UnitResult) -> None:

@@ -157,7 +157,7 @@ class Result:
         """The run as reports and figures take it."""
         from salsanity.report import read_run
 
-        return read_run(self.folder, documents=self.documents, marks=self.marks)
+        return read_run(self.folder, documents=self.documents, marks=self.marks, late=True)
 
     def card(self, *others: Result) -> pd.DataFrame:
         """Return methods by checks, worst first, of this run and of others beside it; a notebook shows it as a card.

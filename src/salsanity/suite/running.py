@@ -91,10 +91,12 @@ def run_checks(
     """
     runs_on = executor_named(executor)
     with at_work(runs_on):
-        return _run_on(runs_on, request, narrator or Silent())
+        folder = _run_on(runs_on, request, narrator or Silent())
+    return Result(folder)  # once all that the run held is gone
 
 
-def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Result:
+def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Path:
+    """Run in the run's folder, and return it."""
     request = replace(request, spec=_spec_for(request))
     device = device_of(request.spec.device)
     methods = methods_of(request.methods, request.spec, device)
@@ -139,7 +141,7 @@ def _run_on(runs_on: Executor, request: Request, narrator: Narrator) -> Result:
             notes,
         )
         _execute(_prepared(asked, narrator), old, narrator, runs_on)
-    return Result(folder)
+    return folder
 
 
 def settings_of(check: Any) -> dict[str, Any]:

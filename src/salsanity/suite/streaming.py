@@ -81,7 +81,6 @@ class MoreImages:
     def forget(self) -> None:
         """Let go of what only finding images needs."""
         self.finder.forget()
-        self.remembered.at.clear()
 
     def __iter__(self) -> Iterator[ImageEntry]:
         """Yield the images, each aimed; those recorded before come first."""
@@ -95,7 +94,7 @@ class MoreImages:
 
     def _known(self, index: int) -> ImageEntry | None:
         name = self.finder.names[index]
-        told = self.remembered.get(name, looks_of(self.finder.source, index))
+        told = self.remembered.get(index, looks_of(self.finder.source, index))
         if told is None or not {"target", "predicted"} <= told.keys():
             return None
         return ImageEntry(told["id"], name, told.get("label"), index, told["target"])
@@ -103,18 +102,18 @@ class MoreImages:
     def _aimed(self, block: Sequence[Found]) -> list[ImageEntry]:
         """Choose classes, count how often predictions are right, and remember."""
         guesses = self._guessed([(entry, x) for entry, x in block if x is not None])
-        aimed, lines = [], []
+        aimed, lines = [], {}
         for entry, x in block:
             is_read = x is not None
-            guess = guesses[entry.id] if is_read else self.remembered.told(entry.name)["predicted"]
+            guess = guesses[entry.id] if is_read else self.remembered.told(entry.index)["predicted"]
             aimed.append(replace(entry, target=self.target(entry, guess)) if is_read else entry)
             self.known += entry.label is not None
             self.right += entry.label == guess
             looks = looks_of(self.finder.source, entry.index)
             more = {"predicted": guess, "looks": None if looks is None else [*looks]}
-            lines.append({**aimed[-1].to_json(), **more})
+            lines[entry.index] = {**aimed[-1].to_json(), **more}
         self.remembered.add(lines)
-        self.lines.extend(self.remembered.at[entry.name] for entry in aimed)
+        self.lines.extend(self.remembered.at[entry.index] for entry in aimed)
         return aimed
 
     def _guessed(self, read: Sequence[tuple[ImageEntry, Tensor]]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -86,7 +86,7 @@ class Finder:
     ) -> None:
         self.source = source
         self.names = names if names is not None else [str(i) for i in range(len(source))]
-        self.order = iter(seeded_order(self.names, seed))
+        self.order = iter(array("q", seeded_order(self.names, seed)))
         self.found = ImageIndex()
         self.count = 0
         self.seen: set[str] = set()
@@ -141,7 +141,7 @@ class Finder:
 
     def _note(self, entry: ImageEntry) -> None:
         self.count += 1
-        self.seen.add(sys.intern(entry.id))  # as the keys of units hold it
+        self.seen.add(entry.id)
 
 
 def _readable(source: ImageSource, index: int, found: ImageIndex) -> Example | None:

@@ -8,6 +8,7 @@ from itertools import product
 from typing import TypeVar, final
 
 from salsanity.records import GROUP, UnitKey
+from salsanity.store.directory import Brief
 
 Entry = TypeVar("Entry")
 
@@ -61,7 +62,7 @@ def partners(ids: Sequence[str]) -> list[tuple[int, ...]]:
     return found
 
 
-def missing_units(wanted: Iterable[UnitKey], have: Iterable[UnitKey]) -> list[UnitKey]:
+def missing_units(wanted: Iterable[UnitKey], have: Iterable[UnitKey | Brief]) -> list[UnitKey]:
     """Return units for what `wanted` holds and `have` lacks, in order.
 
     A unit that another method or similarity was added to shrinks to what is missing.
@@ -77,7 +78,7 @@ class Finished:
     done: Mapping[str, frozenset[tuple[str, str]]]
 
     @classmethod
-    def of(cls, have: Iterable[UnitKey]) -> Finished:
+    def of(cls, have: Iterable[UnitKey | Brief]) -> Finished:
         """Put together what units hold."""
         done: dict[str, frozenset[tuple[str, str]]] = {}
         known: dict[object, frozenset[tuple[str, str]]] = {}  # most units hold the same

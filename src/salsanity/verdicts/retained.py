@@ -100,15 +100,16 @@ def retained_similarity(table: StageTable) -> Retained:
     """Measure one cell of a check at one stage, between chance and the ceiling (docs/science.md)."""
     A = np.broadcast_to(table.ceiling[:, None], table.shape)
     used = np.isfinite(table.value) & np.isfinite(table.chance) & np.isfinite(A)
-    S, C, A = table.value[used], table.chance[used], A[used]
-    found = _ratio(S - C, A - C, used)
+    S, C, top = mean(table.value[used]), mean(table.chance[used]), mean(A[used])
+    cells = _ratio(table.value[used] - table.chance[used], A[used] - table.chance[used])
+    found = measured(cells, used)
     return Retained(
-        S=mean(S),
-        C=mean(C),
-        A=mean(A),
+        S=S,
+        C=C,
+        A=top,
         R=found.mean,
-        top=mean(A),
-        floor=mean(C),
+        top=top,
+        floor=C,
         interval=found.interval,
         spread=found.spread,
         alone=found.alone,
@@ -129,7 +130,7 @@ def retained_agreement(mixed: StageTable, honest: StageTable) -> Retained:
     T = row_means(honest.value - honest.chance)
     used = np.isfinite(mixed.value) & np.isfinite(mixed.chance) & np.isfinite(T)[:, None]
     S, C = mixed.value[used], mixed.chance[used]
-    found = _ratio(S - C, np.broadcast_to(T[:, None], used.shape)[used], used)
+    found = measured(_ratio(S - C, np.broadcast_to(T[:, None], used.shape)[used]), used)
     beside = agreed & np.any(used, axis=1, keepdims=True)
     undefined = Counter(mixed.undefined) + Counter(honest.undefined)
     if not honest.value.size:
@@ -179,16 +180,16 @@ class Measured:
     alone: Interval
 
 
-def _ratio(change: FloatArray, line: FloatArray, used: Mask) -> Measured:
-    """Return R = mean(change) / mean(line) of the used cells with its interval; NaN where the mean line is below 0.1."""
-    if not mean(line) >= LEAST_RANGE:
+def _ratio(change: FloatArray, line: FloatArray) -> FloatArray | None:
+    """Return cells whose mean is R = mean(change) / mean(line) of the used cells; None where the mean line is below 0.1."""
+    return linearised(change, line) if mean(line) >= LEAST_RANGE else None
+
+
+def measured(cells: FloatArray | None, used: Mask) -> Measured:
+    """Measure the mean of the used cells with its interval; NaN where there is none (None)."""
+    if cells is None:
         unknown = Interval(math.nan, math.nan, math.nan)
         return Measured(math.nan, unknown, None, unknown)
-    return measured(linearised(change, line), used)
-
-
-def measured(cells: FloatArray, used: Mask) -> Measured:
-    """Measure the mean of the used cells."""
     z = np.full(used.shape, np.nan)
     z[used] = cells
     spread = spread_of(z)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any, Final, final
@@ -163,14 +163,14 @@ class Scores:
         method = place[0]
         images = self._images(method, (stage, *beside))
         draws = _Places.of(self._survey(method).draws.get(stage, NONE))
-        rows = self._rows(place, stage)
-        at = (images.of_codes[rows["image"]], draws.of_codes[rows["draw"]])
-        shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
-        value = _filled(shape, at, rows["value"], where)
-        chance = _filled(shape, at, rows["chance"], where)
-        said = np.full(shape, ABSENT, dtype=np.int32)
-        said[at] = rows["reason"]
         ceiling, between, ceiling_said = self._ceiling(place, images)
+        column = self._columns(place, stage)
+        at = (images.of_codes[column("image")], draws.of_codes[column("draw")])
+        shape, where = (len(images.codes), len(draws.codes)), f"{method} at stage {stage}"
+        value = _filled(shape, at, column("value"), where)
+        chance = _filled(shape, at, column("chance"), where)
+        said = np.full(shape, ABSENT, dtype=np.int32)
+        said[at] = column("reason")
         ceiling_codes = np.broadcast_to(ceiling_said[:, None], shape)
         scores = {
             "value": (value, said),
@@ -209,27 +209,29 @@ class Scores:
             self._cells[place] = _Cell.of(self.rows.read_cell(self.check, *place))
         return self._cells[place]
 
-    def _rows(self, place: Place, stage: str) -> RowArray:
+    def _columns(self, place: Place, stage: str) -> Callable[[str], NDArray[Any]]:
+        """Return what gives the columns of a cell's rows at a stage, one by one: whole rows would be held twice."""
         cell = self._cell(place)
-        return cell.rows.take(cell.at(self._code(stage)))
+        order = cell.at(self._code(stage))
+        return lambda name: cell.rows[name][order]
 
     def _code(self, stage: str) -> int:
         return self.rows.names["stage"].get(stage, UNSAID)
 
     def _ceiling(self, place: Place, images: _Places) -> tuple[FloatArray, FloatArray, CodeArray]:
         """Return each image's ceiling and likeness to other images, means over the networks that have one, and what was said."""
-        rows = self._rows(place, REFERENCE_STAGE)
-        at = images.of_codes[rows["image"]]
+        column = self._columns(place, REFERENCE_STAGE)
+        at, draw = images.of_codes[column("image")], column("draw")
         known = at >= 0
-        networks = _Places.of(_occur(rows["draw"]))
-        where = (at[known], networks.of_codes[rows["draw"][known]])
+        networks = _Places.of(_occur(draw))
+        where = (at[known], networks.of_codes[draw[known]])
         shape = (len(images.codes), len(networks.codes))
         ceiling, between = (
-            row_means(_filled(shape, where, rows[column][known], f"{place[0]}'s ceiling"))
-            for column in ("value", "chance")
+            row_means(_filled(shape, where, column(name)[known], f"{place[0]}'s ceiling"))
+            for name in ("value", "chance")
         )
         said = np.full(len(images.codes), ABSENT, dtype=np.int32)
-        said[where[0]] = rows["reason"][known]
+        said[where[0]] = column("reason")[known]
         return ceiling, between, said
 
     def _undefined(self, scores: Mapping[str, tuple[FloatArray, CodeArray]]) -> dict[str, int]:
