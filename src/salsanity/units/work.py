@@ -332,7 +332,7 @@ class Unit:
             return found.values, self._likeness(reference, cell), found.reasons
         partners = self.partners if pair.has_chance else None
         most = self.worker.tools.partners
-        result = compare(similarity, prepared, features, partners, most=most)
+        result = reference.compared(cell, similarity, features, partners, most=most)
         return result.values, result.chances, result.reasons
 
     def _likeness(self, reference: Reference, cell: tuple[str, str, str]) -> list[float]:
