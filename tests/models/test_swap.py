@@ -273,3 +273,15 @@ def test_what_a_network_keeps_of_its_weights_is_emptied(how, used):
             torch.testing.assert_close(network.logits(example), trained)
     kept = [*vars(model)["table"], *vars(model)["kept"], model.last, vars(model).get("fused")]
     assert any(value is not None for value in kept) == used  # the user's keeps what it had
+
+
+def test_values_called_sound_are_compared_where_they_lie_elsewhere() -> None:
+    network = prepare(nn.Sequential(nn.Flatten(), nn.Linear(4, 4)), torch.rand(1, 1, 2, 2))
+    weight = dict(network.module.named_parameters())["1.weight"]
+    trained = weight.detach().clone()
+    with swapped(network, {}) as sound:
+        home = weight.data
+        weight.data = trained.clone()
+        home.mul_(2)  # which the version of the parameter does not tell
+        sound.add(("1", "weight"))
+    assert torch.equal(weight, trained)

@@ -122,7 +122,7 @@ def test_methods_of_few_maps_are_prepared_together_and_give_the_same() -> None:
     }
     counted = Counted()
     prepare(maps, [counted])
-    assert [len(view.values) for view in counted.prepared] == [16, 4, 4] * 2
+    assert [len(view.values) for view in counted.prepared] == [20, 4] * 2
     found = prepare(maps, similarities)
     for method, explained in maps.items():
         alone = prepare({method: explained}, similarities)

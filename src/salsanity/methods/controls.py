@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 
 from salsanity.methods.protocol import Inputs, Maps, Steps
-from salsanity.passes.points import gaussian
-from salsanity.seeds import seed_for
 
 
 def sobel_magnitude(x: Tensor) -> Maps:
@@ -23,32 +21,22 @@ def sobel_magnitude(x: Tensor) -> Maps:
     axes = range(1, grey.dim())
     total = torch.zeros_like(grey)
     for axis in axes:
-        part = _filtered(grey, axis, (-1.0, 0.0, 1.0))
+        before, after = _neighbours(grey, axis)
+        part = after - before
         for other in axes:
             if other != axis:
-                part = _filtered(part, other, (1.0, 2.0, 1.0))
+                before, after = _neighbours(part, other)
+                part = before + 2.0 * part + after
         total = total + part.square()
     magnitude = total.sqrt()
     return magnitude.unsqueeze(1) if x.dim() > 2 else magnitude
 
 
-def _filtered(x: Tensor, axis: int, taps: tuple[float, float, float]) -> Tensor:
+def _neighbours(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """Return what stands before and after each element along an axis; borders repeat."""
     size = x.shape[axis]
     padded = torch.cat([x.narrow(axis, 0, 1), x, x.narrow(axis, size - 1, 1)], axis)
-    return sum(
-        (weight * padded.narrow(axis, i, size) for i, weight in enumerate(taps) if weight),
-        torch.zeros_like(x),
-    )
-
-
-def state_noise(inputs: Inputs) -> Tensor:
-    """Return Gaussian noise of the inputs' shape, seeded by image and by the state of the network."""
-    x = inputs.x
-    drawn = [
-        gaussian(x.shape[1:], seed_for(inputs.seed, "noise control", image, inputs.state), x.dtype)
-        for image in inputs.ids
-    ]
-    return torch.stack(drawn).to(x.device)
+    return padded.narrow(axis, 0, size), padded.narrow(axis, 2, size)
 
 
 @final
@@ -90,7 +78,7 @@ class Noise:
     def steps(self, inputs: Inputs) -> Steps:
         """Need no pass."""
         yield ()
-        return state_noise(inputs)
+        return inputs.noise
 
 
 @final
@@ -104,4 +92,4 @@ class NoiseXInput:
     def steps(self, inputs: Inputs) -> Steps:
         """Need no pass."""
         yield ()
-        return state_noise(inputs) * inputs.x
+        return inputs.noise * inputs.x

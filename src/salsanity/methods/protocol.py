@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from salsanity.models.layers import SpatialLayer
+from salsanity.passes.points import gaussian
 from salsanity.passes.request import Foreign, Pass, PassResult
+from salsanity.seeds import seed_for
 
 Maps = Tensor
 """(B, C, H, W), (B, 1, H, W) or, for other inputs, (B, *input shape); higher means more relevant."""
@@ -34,6 +38,15 @@ class Inputs:
     state: str
     spatial: SpatialLayer | None = None
     no_spatial_layer: str = ""
+
+    @cached_property
+    def noise(self) -> Tensor:
+        """Gaussian noise of the shape of `x`, seeded by image and by `state`; what the controls that show noise share."""
+        name, shape = "noise control", self.x.shape[1:]
+        seeds = [seed_for(self.seed, name, image, self.state) for image in self.ids]
+        return torch.stack([gaussian(shape, seed, self.x.dtype) for seed in seeds]).to(
+            self.x.device
+        )
 
 
 class Method(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import final
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError
 from salsanity.models.network import Network
 from salsanity.models.saved import SavedModule, saved_modules
-from salsanity.models.slots import Weights
+from salsanity.models.slots import Key, Weights
 
 
 @final
@@ -40,7 +40,7 @@ class Shelf:
 @contextmanager
 def swapped(
     network: Network, weights: Weights, *, exact: bool = True, shelf: Shelf | None = None
-) -> Iterator[None]:
+) -> Iterator[set[Key]]:
     """Run the body with `weights` in the network's own copy, and put everything back afterwards.
 
     The values are copied in, so that what the body does to them does not reach the draw; with a `shelf`, the copy is
@@ -50,6 +50,9 @@ def swapped(
     alone, which writing through `.data` evades. What the network keeps of earlier passes (biases of attention that were
     computed from its weights, say) is emptied on the way in: it belongs to other weights.
 
+    The body may end by adding to the set that it gets the keys of slots in which it has just found the trained values: where
+    these lie in the memory of before, they are not compared again.
+
     Raises ModelError, before anything is changed, for tensors that the network does not have.
     """
     targets = _targets(network, weights)
@@ -57,18 +60,19 @@ def swapped(
         module.empty_caches()
     before = _Before.of(network)
     versions: list[int] = []
+    sound: set[Key] = set()
     store = Shelf() if shelf is None else shelf
     try:
         with torch.no_grad():
             for tensor, values in targets:
                 tensor.data = store.copy_for(tensor, values)
                 versions.append(tensor._version)
-        yield
+        yield sound
     finally:
         for (tensor, values), version in zip(targets, versions, strict=False):
             if tensor._version != version:
                 store.drop(tensor, values)
-        before.restore(network, exact=exact)
+        before.restore(network, exact=exact, sound=sound)
 
 
 def _targets(network: Network, weights: Weights) -> list[tuple[Tensor, Tensor]]:
@@ -116,15 +120,23 @@ class _SavedTensor:
 
     def restore(self, trained: Tensor | None, *, exact: bool) -> None:
         """Give the object its memory and flags back, and that memory its values (None: unknown)."""
-        moved = self.tensor.data_ptr() != self.data.data_ptr()
+        moved = _place(self.tensor) != _place(self.data)
         touched = self.tensor._version != self.version
-        if moved or touched or self.tensor.shape != self.data.shape:
+        if moved or touched:
             self.tensor.data = self.data
-        if trained is not None and (touched or exact) and not torch.equal(self.data, trained):
+        if (
+            trained is not None
+            and (moved or touched or exact)
+            and not torch.equal(self.data, trained)
+        ):
             self.data.copy_(trained)
         if self.tensor.requires_grad != self.requires_grad:
             self.tensor.requires_grad_(self.requires_grad)
         self.tensor.grad = self.grad
+
+
+def _place(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.data_ptr(), tensor.shape, tensor.stride()
 
 
 @final
@@ -146,9 +158,9 @@ class _Before:
             tensors.append((_SavedTensor.of(slot.tensor), trained))
         return cls(modules, tuple(tensors))
 
-    def restore(self, network: Network, *, exact: bool) -> None:
+    def restore(self, network: Network, *, exact: bool, sound: Set[Key]) -> None:
         for module in self.modules:
             module.restore()
         with torch.no_grad():
-            for tensor, trained in self.tensors:
-                tensor.restore(trained, exact=exact)
+            for slot, (tensor, trained) in zip(network.slots, self.tensors, strict=True):
+                tensor.restore(trained, exact=exact and slot.key not in sound)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from salsanity.errors import ModelError, UsageError
 from salsanity.models.network import Network
 from salsanity.models.random_state import random_state
-from salsanity.randomizers.owners import Owner, owners_of, plain_copy
+from salsanity.randomizers.owners import Owner, owners_of, plain, plain_copy
 from salsanity.seeds import seed_for
 
 Drawn = dict[str, dict[str, Tensor]]
@@ -279,8 +279,11 @@ def _required(method: Callable[..., object]) -> list[str]:
 
 def _after_reset(owner: Owner, seed: int) -> Values:
     """Run the reset on a copy; return the tensors that it wrote, even if to equal values."""
-    module = plain_copy(owner.module)
-    before = {n: (p, p._version, p.detach().clone()) for n, p in _direct(module).items()}
+    module, trained = plain_copy(owner.module), _direct(owner.module)
+    before = {
+        n: (p, p._version, plain(trained[n]) if n in trained else p.detach().clone())
+        for n, p in _direct(module).items()
+    }
     try:
         with random_state(seed_for(seed, owner.path), devices=()):
             getattr(module, str(_reset_of(module)))()

@@ -44,9 +44,9 @@ class Owner:
     def plain(self) -> dict[str, Tensor]:
         """Return the tensors that the layer computes with, by name, on the CPU."""
         if not self.stored_otherwise:
-            return {slot.name: _plain(slot.tensor) for slot in self.slots}
+            return {slot.name: plain(slot.tensor) for slot in self.slots}
         module = plain_copy(self.module)
-        return {name: _plain(p) for name, p in module._parameters.items() if p is not None}
+        return {name: plain(p) for name, p in module._parameters.items() if p is not None}
 
     def stored(self, values: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
         """Turn plain values into what the layer stores: layer path -> tensor name -> values."""
@@ -110,14 +110,14 @@ def _cpu_copy(module: nn.Module) -> nn.Module:
     memo = {id(t): t.detach().clone() for t in tensors_in(vars(module)) if not t.is_leaf}
     result = copy.deepcopy(module, memo).cpu()
     for tensor in (*result.parameters(), *result.buffers()):
-        tensor.data = _plain(tensor)
+        tensor.data = plain(tensor)
     for table in (result._forward_hooks, result._backward_hooks, result._backward_pre_hooks):
         table.clear()
     return result
 
 
-def _plain(tensor: Tensor) -> Tensor:
-    """A tensor's values on the CPU, row by row: random numbers are written in the order of memory."""
+def plain(tensor: Tensor) -> Tensor:
+    """Return a tensor's values on the CPU, row by row: random numbers are written in the order of memory."""
     return tensor.detach().cpu().contiguous()
 
 

@@ -49,7 +49,10 @@ class Vectors:
     def take(self, index: Sequence[int]) -> Vectors:
         """Return the vectors of the maps at `index`, in that order."""
         rows = torch.as_tensor(index, dtype=torch.long, device=self.codes.device)
-        return Vectors(self.values[rows], self.squares[rows], self.codes[rows], self.spatial)
+        values, squares, codes = (
+            t.index_select(0, rows) for t in (self.values, self.squares, self.codes)
+        )
+        return Vectors(values, squares, codes, self.spatial)
 
 
 def vectors(values: Tensor, codes: Tensor, *, spatial: tuple[int, ...]) -> Vectors:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from salsanity.records import VIEWS
-from salsanity.similarity import Scores, Similarity, View, view
+from salsanity.similarity import Similarity, View, view
+from salsanity.similarity.batches import CACHED_ELEMENTS, extremes
 from salsanity.units.explain import Explained
 
 Cell = tuple[str, str, str]
@@ -19,16 +20,20 @@ Cell = tuple[str, str, str]
 
 
 STACKED: Final = 16
-"""Maps that are prepared together at most."""
+"""Maps that are prepared together at most, or as many as fit the cache where they are small."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Features of one method's maps of a batch, or why there are none; which maps are finite and not constant."""
+    """Features of one method's maps of a batch, or why there are none; which maps are finite and not constant.
+
+    `rounds`: how often the batch may be compared in one call, each time in another order.
+    """
 
     features: Any
     reasons: tuple[str | None, ...]
     alive: tuple[bool, ...] = ()
+    rounds: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,12 +42,35 @@ class Reference:
 
     features: dict[Cell, Prepared]
     passless: dict[str, Tensor]
+    itself: dict[tuple[Cell, bool], Comparison] = field(default_factory=dict)
+    """What comparing a cell with itself gave, without and with chance."""
 
     @classmethod
     def of(cls, features: dict[Cell, Prepared], maps: Mapping[str, Explained]) -> Reference:
         """Keep features, and copies of the maps that no pass made: a method may write its buffer anew."""
         own = {m: e.maps.clone() for m, e in maps.items() if e.passless and e.maps is not None}
         return cls(features, own)
+
+    def compared(
+        self,
+        cell: Cell,
+        similarity: Similarity[Any],
+        changed: Prepared,
+        partners: Sequence[Sequence[int]] | None,
+        *,
+        most: int,
+    ) -> Comparison:
+        """Return `compare` with changed maps of a cell; where `prepare` took this reference's over, it is made once.
+
+        `partners` and `most` are those of the chunk whenever they are given.
+        """
+        prepared, place = self.features[cell], (cell, partners is not None)
+        if changed is prepared and place in self.itself:
+            return self.itself[place]
+        found = compare(similarity, prepared, changed, partners, most=most)
+        if changed is prepared:
+            self.itself[place] = found
+        return found
 
 
 def prepare(
@@ -54,50 +82,64 @@ def prepare(
 ) -> dict[Cell, Prepared]:
     """Compute the features of every method, view and similarity once.
 
-    Maps that no pass made and that equal those of `known` have its features: controls that see the image alone. Methods of few
-    maps are prepared together, so that there is enough to spread over threads.
+    Maps that no pass made and that equal those of `known` are taken over from it: controls that see the image alone. Methods
+    of few or small maps are prepared together, so that there is enough to spread over threads.
     """
-    found: dict[Cell, Any] = {}
-    given = {m: explained.maps for m, explained in maps.items() if explained.maps is not None}
-    if known is not None:
-        again = {m for m, made in given.items() if _equal(known.passless.get(m), made)}
-        found = {c: old.features for c, old in known.features.items() if c[0] in again}
-        given = {m: made for m, made in given.items() if m not in again}
+    known = known or Reference({}, {})
+    again = {m for m, e in maps.items() if _equal(known.passless.get(m), e.maps)}
+    found = {c: _again(old, maps[c[0]]) for c, old in known.features.items() if c[0] in again}
+    given = {m: e.maps for m, e in maps.items() if e.maps is not None and m not in again}
+    alive = {m: alive_maps(explained) for m, explained in maps.items() if m not in again}
     for name in views:
         for stack in _stacks({m: _view(made, name) for m, made in given.items()}):
             for similarity in similarities:
-                for method, features in _features(similarity, stack).items():
-                    found[method, name, similarity.name] = features
+                for m, features in _features(similarity, stack).items():
+                    rounds = max(1, _room(stack[m]) // max(1, len(stack[m].values)))
+                    done = Prepared(features, maps[m].reasons, alive[m], rounds)
+                    found[m, name, similarity.name] = done
     cells = [(m, name, s.name) for m in maps for name in views for s in similarities]
-    alive = {m: alive_maps(explained) for m, explained in maps.items()}
-    return {c: Prepared(found.get(c), maps[c[0]].reasons, alive[c[0]]) for c in cells}
+    lacking = {m: Prepared(None, maps[m].reasons, made) for m, made in alive.items()}
+    return {c: found.get(c) or lacking[c[0]] for c in cells}
+
+
+def _again(old: Prepared, explained: Explained) -> Prepared:
+    """Return features of the same maps; the images that have none now may be others."""
+    if old.reasons == explained.reasons:
+        return old
+    return replace(old, reasons=explained.reasons, alive=alive_maps(explained))
 
 
 def alive_maps(explained: Explained) -> tuple[bool, ...]:
     """Say of each image whether its map is there, finite and not constant."""
     if explained.maps is None:
         return (False,) * len(explained.reasons)
-    flat = explained.maps.flatten(1)
-    alive = torch.isfinite(flat).all(1) & (flat.amax(1) > flat.amin(1))
+    low, high = extremes(explained.maps.flatten(1))  # both are NaN where a map has NaN
+    alive = low.isfinite() & high.isfinite() & (high > low)
     return tuple(a and not why for a, why in zip(alive.tolist(), explained.reasons, strict=True))
 
 
 def _stacks(views: Mapping[str, View]) -> list[dict[str, View]]:
-    """Put methods together whose views have one shape, up to `STACKED` maps.
-
-    On a CPU only: elsewhere a sum over a row may depend on how many rows there are.
-    """
+    """Put methods together whose views have one shape, up to `STACKED` maps or as many as there is room for."""
     stacks: list[dict[str, View]] = []
     for method, seen in views.items():
         shape = seen.values.shape
-        on_cpu = seen.values.device.type == "cpu"
-        if stacks and on_cpu and (len(stacks[-1]) + 1) * shape[0] <= STACKED:
+        most = max(STACKED, _room(seen)) if seen.values.device.type == "cpu" else 0
+        if stacks and (len(stacks[-1]) + 1) * shape[0] <= most:
             first = next(iter(stacks[-1].values())).values
             if first.shape == shape and first.dtype == seen.values.dtype:
                 stacks[-1][method] = seen
                 continue
         stacks.append({method: seen})
     return stacks
+
+
+def _room(seen: View) -> int:
+    """Return how many such maps fit the cache together.
+
+    0 but on a CPU: elsewhere a sum over a row may depend on how many rows there are.
+    """
+    pixels = seen.values.shape[1:].numel()
+    return CACHED_ELEMENTS // max(1, pixels) if seen.values.device.type == "cpu" else 0
 
 
 def _features(similarity: Similarity[Any], stack: Mapping[str, View]) -> dict[str, Any]:
@@ -181,14 +223,13 @@ def compare(
     if reference.features is None or changed.features is None:
         reasons = [a or b for a, b in zip(reference.reasons, changed.reasons, strict=True)]
         return Comparison([math.nan] * n, [math.nan] * n, [r or "no map" for r in reasons])
-    values, reasons = _values(
-        similarity.compare(reference.features, changed.features), reference, changed, range(n)
-    )
+    chosen = _chosen(partners or (), changed, most)
+    first, *others = _scored(similarity, reference, changed, [range(n), *_orders(chosen)])
     if partners is None:
-        return Comparison(values, [math.nan] * n, reasons)
-    chances, why = chance(similarity, reference, changed, partners, most=most)
-    merged = [a or (b and f"chance: {b}") for a, b in zip(reasons, why, strict=True)]
-    return Comparison(values, chances, merged)
+        return Comparison(first.values, [math.nan] * n, first.reasons)
+    chances, why = _means(others, chosen, partners)
+    merged = [a or (b and f"chance: {b}") for a, b in zip(first.reasons, why, strict=True)]
+    return Comparison(first.values, chances, merged)
 
 
 def chance(
@@ -200,21 +241,45 @@ def chance(
     most: int,
 ) -> tuple[list[float], list[str | None]]:
     """Return the mean similarity of reference map i and its partners' changed maps, and why there is none."""
-    chosen = [[j for j in row if changed.alive[j]][:most] for row in partners]
+    chosen = _chosen(partners, changed, most)
+    return _means(_scored(similarity, reference, changed, _orders(chosen)), chosen, partners)
+
+
+def _chosen(partners: Sequence[Sequence[int]], changed: Prepared, most: int) -> list[list[int]]:
+    return [[j for j in row if changed.alive[j]][:most] for row in partners]
+
+
+def _orders(chosen: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return, for the first partner of each image, the second and so on, whose map is compared; without one its own."""
+    return [
+        [row[k] if k < len(row) else i for i, row in enumerate(chosen)]
+        for k in range(max(map(len, chosen), default=0))
+    ]
+
+
+@dataclass(frozen=True)
+class _Round:
+    """Similarities of every image of a batch with one other map, and why there is none."""
+
+    values: list[float]
+    reasons: list[str | None]
+
+
+def _means(
+    rounds: Iterable[_Round], chosen: Sequence[Sequence[int]], partners: Sequence[Sequence[int]]
+) -> tuple[list[float], list[str | None]]:
+    """Return the mean of each image over the partners with which there is a similarity, and why there is none."""
     sums, counts = [0.0] * len(chosen), [0] * len(chosen)
     why: list[str | None] = [_no_partner(row) for row in partners]
-    for k in range(max(map(len, chosen), default=0)):
-        order = [row[k] if k < len(row) else i for i, row in enumerate(chosen)]
-        scores = similarity.compare(reference.features, changed.features.take(order))
-        values, reasons = _values(scores, reference, changed, order)
+    for k, one in enumerate(rounds):
         for i, row in enumerate(chosen):
             if k >= len(row):
                 continue
-            if reasons[i] is None:
-                sums[i] += values[i]
+            if one.reasons[i] is None:
+                sums[i] += one.values[i]
                 counts[i] += 1
             else:
-                why[i] = reasons[i]
+                why[i] = one.reasons[i]
     means = [total / n if n else math.nan for total, n in zip(sums, counts, strict=True)]
     return means, [None if n else reason for n, reason in zip(counts, why, strict=True)]
 
@@ -225,12 +290,29 @@ def _no_partner(row: Sequence[int]) -> str:
     return "no other image to compare with"
 
 
-def _values(
-    scores: Scores, reference: Prepared, changed: Prepared, order: Sequence[int]
-) -> tuple[list[float], list[str | None]]:
-    values = scores.values.to("cpu", torch.float64).tolist()
-    reasons = [
-        reference.reasons[i] or changed.reasons[j] or scores.reasons[i] for i, j in enumerate(order)
-    ]
-    kept = [math.nan if why else value for value, why in zip(values, reasons, strict=True)]
-    return kept, reasons
+def _scored(
+    similarity: Similarity[Any],
+    reference: Prepared,
+    changed: Prepared,
+    orders: Sequence[Sequence[int]],
+) -> Iterator[_Round]:
+    """Compare reference map i with changed map order[i], for every order; small maps in several orders at once."""
+    n = len(reference.reasons)
+    for start in range(0, len(orders), changed.rounds):
+        together = orders[start : start + changed.rounds]
+        ours, theirs = list(range(n)) * len(together), [j for order in together for j in order]
+        a, b = (_in_order(p.features, at, n) for p, at in ((reference, ours), (changed, theirs)))
+        scores = similarity.compare(a, b)
+        values = scores.values.to("cpu", torch.float64).tolist()
+        reasons = [
+            reference.reasons[i] or changed.reasons[j] or told
+            for i, j, told in zip(ours, theirs, scores.reasons, strict=True)
+        ]
+        kept = [math.nan if why else value for value, why in zip(values, reasons, strict=True)]
+        for first in range(0, len(kept), n):
+            yield _Round(kept[first : first + n], reasons[first : first + n])
+
+
+def _in_order(features: Any, order: Sequence[int], n: int) -> Any:
+    """Take features in an order; all n of them as they are."""
+    return features if order == list(range(n)) else features.take(order)

@@ -27,10 +27,11 @@ def contained(network: Network, seconds: float | None) -> Iterator[None]:
     Raises `UnitError` when the time is over, `ModelError` where the body left other values in a parameter: passes undo what
     torch's version counters tell them of, so this was written through `.data`, and maps made with it mean nothing.
     """
-    with swapped(network, {}):
+    with swapped(network, {}) as sound:
         with time_limit(seconds):
             yield
         check_unchanged(network)
+        sound |= {slot.key for slot in network.slots if slot.kind == "parameter"}
 
 
 def check_unchanged(network: Network) -> None:

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 
 from salsanity.randomizers.collapse import is_collapsed
-from salsanity.units.compare import alive_maps
-from salsanity.units.explain import Explained
 
 
-def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
-    """Summarise logits (B, classes) and maps of one chunk; summaries of chunks add up in `pooled`."""
+def signal_of(logits: Tensor, alive: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """Summarise logits (B, classes) of one chunk, and by method which maps carry anything; summaries of chunks add up in
+    `pooled`."""
     wide = logits.detach().double()
     finite = bool(torch.isfinite(wide).all())
     many = len(wide) > 1
@@ -24,7 +23,7 @@ def signal_of(logits: Tensor, maps: Mapping[str, Explained]) -> dict[str, Any]:
         "var_classes": float(wide.var(1).mean()) if finite and wide.shape[1] > 1 else None,
         "max_logit": float(wide.abs().max()) if finite else None,
         "finite": finite,
-        "dead": {name: alive_maps(explained).count(False) for name, explained in maps.items()},
+        "dead": {name: [*told].count(False) for name, told in alive.items()},
     }
 
 

@@ -33,7 +33,7 @@ from salsanity.passes.schedule import State as Pose
 from salsanity.passes.schedule import in_state
 from salsanity.records import CONTROLS, REFERENCE_STAGE, VIEWS, UnitKey, UnitResult
 from salsanity.similarity import Similarity, view
-from salsanity.units.compare import Prepared, Reference, Rows, chance, compare, prepare
+from salsanity.units.compare import Prepared, Reference, Rows, alive_maps, chance, compare, prepare
 from salsanity.units.explain import (
     Beside,
     Explained,
@@ -158,7 +158,7 @@ class Unit:
                     self._compare(pair, references[pair.reference], features)
             if state.is_watched:
                 stage = next(p.stage for p in pairs if p.changed == state.name)
-                self._watch(state, stage, maps)
+                self._watch(state, stage, maps, features)
         among = [p for p in pairs if p.changed in references]
         for pair in among:
             self._compare(pair, references[pair.reference], references[pair.changed].features)
@@ -268,6 +268,8 @@ class Unit:
         setting = tools.setting(states[0].stream, batch_size=self.batch_size)
         if mapped is not None:
             setting = replace(setting, replay="off")
+        else:
+            setting = replace(setting, kept=self.worker.kept(self.key.images))
         inputs = tools.inputs(x, self.chunk.targets, self.key.images, "")
         before = None if mapped is None else mapped.before
         wanted = [Wanted(self._pose(s, x, before), self._asked(s)) for s in states]
@@ -332,7 +334,7 @@ class Unit:
             return found.values, self._likeness(reference, cell), found.reasons
         partners = self.partners if pair.has_chance else None
         most = self.worker.tools.partners
-        result = compare(similarity, prepared, features, partners, most=most)
+        result = reference.compared(cell, similarity, features, partners, most=most)
         return result.values, result.chances, result.reasons
 
     def _likeness(self, reference: Reference, cell: tuple[str, str, str]) -> list[float]:
@@ -379,10 +381,12 @@ class Unit:
             cell, stage=(stage, index), draw=draw, values=values, chances=chances, reasons=reasons
         )
 
-    def _watch(self, state: State, stage: str, maps: StateMaps) -> None:
+    def _watch(self, state: State, stage: str, maps: StateMaps, features: Features) -> None:
         logits = maps.logits if maps.logits is not None else self._logits(maps.state, self.chunk.x)
         about = {"check": self.key.check, "draw": self.key.draw, "stage": stage}
-        self.health.append({**about, **signal_of(logits, maps.maps)})
+        known = {cell[0]: prepared.alive for cell, prepared in features.items()}
+        alive = {m: known.get(m) or alive_maps(explained) for m, explained in maps.maps.items()}
+        self.health.append({**about, **signal_of(logits, alive)})
 
 
 def _chosen(key: UnitKey, tools: Instruments) -> tuple[Method, ...]:
