@@ -111,9 +111,9 @@ def made(kind: str) -> Network:
     return prepare(NETWORKS[kind]().to(X.dtype), X[:1], blocks="layer")
 
 
-def cascade(network: Network, order: str = "top_down", seed: int = 3) -> list[State]:
+def cascade(network: Network, order: str = "top_down") -> list[State]:
     """The trained network, then one more layer randomised at a time (or one alone)."""
-    drawn = ModuleInit()(network, seed)
+    drawn = ModuleInit()(network, 3)
     states, weights = [State("trained", {}, TARGETS)], {}
     for block in reversed(network.blocks):
         new = {layer: drawn[layer] for layer in block.layers if layer in drawn}
@@ -123,14 +123,10 @@ def cascade(network: Network, order: str = "top_down", seed: int = 3) -> list[St
 
 
 def answers(
-    network: Network,
-    states: list[State],
-    replay: str,
-    requests: tuple[Pass, ...] = REQUESTS,
-    kept: dict[Any, Any] | None = None,
+    network: Network, states: list[State], replay: str, requests: tuple[Pass, ...] = REQUESTS
 ) -> list[Answer]:
     batch = Batch(X, tuple("abcde"))
-    setting = Setting(0, 0, 4, Baselines(0, X), None, replay, kept=kept)  # type: ignore[arg-type]
+    setting = Setting(0, 0, 4, Baselines(0, X), None, replay)  # type: ignore[arg-type]
     return run(network, batch, [Demand(s, requests) for s in states], setting=setting)
 
 
@@ -162,39 +158,6 @@ def test_guided_passes_and_taps_are_the_same(kind: str) -> None:
     check_equal(answers(network, states, "off", requests), answers(network, states, "on", requests))
 
 
-@pytest.mark.parametrize("order", ["top_down", "independent"])
-@pytest.mark.parametrize("kind", NETWORKS)
-def test_maps_are_the_same_where_graphs_outlive_a_draw(kind: str, order: str) -> None:
-    network = made(kind)
-    kept: dict[Any, Any] = {}
-    for seed in (3, 4, 5):
-        states = cascade(network, order, seed)[1:]
-        check_equal(answers(network, states, "off"), answers(network, states, "on", REQUESTS, kept))
-
-
-def test_guided_passes_and_taps_are_the_same_where_graphs_outlive_a_draw() -> None:
-    network, kept = made("residual"), {}
-    requests = (Pass(rule=Rule.GUIDED), Pass(), Pass(tap="one"), Pass(tap="one", rule=Rule.GUIDED))
-    for seed in (3, 4, 5):
-        states = cascade(network, seed=seed)[1:]
-        right = answers(network, states, "off", requests)
-        check_equal(right, answers(network, states, "on", requests, kept))
-
-
-def test_twin_that_records_anew_on_a_lasting_tape_gives_other_maps(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    network, kept, reader = made("chain"), {}, replaying._Reader
-    monkeypatch.setattr(
-        replaying, "_Reader", lambda tape, spared, _: reader(tape, spared, tape.wanted)
-    )
-    with pytest.raises(AssertionError):
-        for seed in (3, 4):
-            states = cascade(network, seed=seed)[1:]
-            right = answers(network, states, "off", (Pass(),))
-            check_equal(right, answers(network, states, "on", (Pass(),), kept))
-
-
 def test_twin_sparing_what_changed_gives_other_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     network = made("residual")
     states = cascade(network)
@@ -205,16 +168,14 @@ def test_twin_sparing_what_changed_gives_other_maps(monkeypatch: pytest.MonkeyPa
         check_equal(right, answers(network, states, "on"))
 
 
-def counted(
-    network: Network, states: list[State], replay: str, kept: dict[Any, Any] | None = None
-) -> int:
+def counted(network: Network, states: list[State], replay: str) -> int:
     """How often the first convolution runs."""
     calls = []
     first = next(m for m in network.module.modules() if isinstance(m, nn.Conv2d))
     own = first._conv_forward
     first._conv_forward = lambda *a: calls.append(1) or own(*a)  # type: ignore[func-returns-value]
     try:
-        answers(network, states, replay, (Pass(),), kept)
+        answers(network, states, replay, (Pass(),))
     finally:
         del first._conv_forward
     return len(calls)
@@ -229,19 +190,6 @@ def test_the_first_layer_runs_once_per_slice_until_it_is_randomised() -> None:
         2 * slices
     )  # stages at which the norm after it, and then it, are randomised: it runs for its own only
     assert counted(network, states, "on") == course + slices + last_two - slices
-
-
-def test_a_small_graph_serves_the_next_draw_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, kept = made("residual"), {}
-    slices, course, own = 2, 1, 1  # of the last states one randomises the first layer
-    draws = [cascade(network, seed=seed)[1:] for seed in (3, 4)]
-    times = [counted(network, states, "on", kept) for states in draws]
-    assert times == [course + slices + own * slices, own * slices]
-    monkeypatch.setattr(replaying, "LASTING_BYTES", 0)
-    assert counted(network, draws[0], "on", {}) == times[0]
-    again: dict[Any, Any] = {}
-    assert [counted(network, states, "on", again) for states in draws] == [times[0]] * 2
-    assert not again
 
 
 def test_a_tied_weight_is_first_used_where_its_first_owner_uses_it() -> None:

@@ -50,7 +50,12 @@ def differentiate(
         seen: dict[str | None, Tensor] = {}
         seen.update(tape.seen if tape is not None and tape.recorded else {None: _leaf(x)})
         stack.enter_context(tapped(network.module, taps, seen))
-        logits = _logits(network, seen[None], rule, tape, spared)
+        with backward_rule(rule, only_part=bool(spared)):
+            if tape is None:
+                logits = network.logits(seen[None])
+            else:
+                with tape.running(network, spared):
+                    logits = network.logits(seen[None])
         score = logits.gather(1, targets.repeat(points)[:, None]).sum()
         if tape is not None and not tape.seen:
             tape.seen.update(seen)
@@ -61,33 +66,6 @@ def differentiate(
         for tap, gradient in zip(taps, gradients, strict=True)
     }
     return Derivative(_unflat(logits, points, images), shaped)
-
-
-def record(
-    network: Network,
-    x: Tensor,
-    *,
-    rule: Rule,
-    taps: Sequence[str | None],
-    tape: Tape,
-    precision: Precision = "float32",
-) -> None:
-    """Leave the forward graph of a network at the points `x` (P, B, ...) on an empty tape."""
-    with torch.inference_mode(False), torch.enable_grad(), computing_in(precision, x.device):
-        seen: dict[str | None, Tensor] = {None: _leaf(x)}
-        with tapped(network.module, taps, seen):
-            _logits(network, seen[None], rule, tape, ())
-    tape.seen.update(seen)
-
-
-def _logits(
-    network: Network, x: Tensor, rule: Rule, tape: Tape | None, spared: Sequence[int]
-) -> Tensor:
-    with backward_rule(rule, only_part=bool(spared)):
-        if tape is None:
-            return network.logits(x)
-        with tape.running(network, spared):
-            return network.logits(x)
 
 
 def _leaf(x: Tensor) -> Tensor:

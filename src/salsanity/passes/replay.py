@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,9 +35,6 @@ FEWEST_STATES: Final = 3
 
 MEMORY_SHARE: Final = 0.5
 """Of the memory that is free, the share that kept graphs may take."""
-
-LASTING_BYTES: Final = 32 * 2**20
-"""How much graphs may take that outlive a run, for the next one over the same images."""
 
 
 class Diverged(Exception):
@@ -227,12 +224,11 @@ class Tape:
 
     @contextmanager
     def running(self, network: Network, spared: Sequence[int]) -> Iterator[None]:
-        """Run the network with the kept outputs of the calls `spared`; on an empty tape keep those of the calls wanted.
+        """Run the network with the kept outputs of the calls `spared`; keep those of the calls wanted.
 
         Raises `Diverged` when the network calls something else than its course says.
         """
-        kept = frozenset() if self.recorded else self.wanted
-        reader = _Reader(self, frozenset(spared), kept)
+        reader = _Reader(self, frozenset(spared))
         with intercepted(network.module, reader.call):
             yield
         for position in spared:
@@ -245,7 +241,6 @@ class Tape:
 class _Reader:
     tape: Tape
     spared: frozenset[int]
-    kept: frozenset[int]
     position: int = 0
 
     def call(
@@ -261,7 +256,7 @@ class _Reader:
             return output.clone() if call.overwritten else output
         self.position = here + 1
         output = forward(*args, **kwargs)
-        if here not in self.kept:
+        if here not in self.tape.wanted:
             return output
         if not isinstance(output, Tensor):
             raise Diverged
@@ -271,16 +266,11 @@ class _Reader:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """Which state leaves out which calls, and in which order the states run: least changed first.
-
-    `tapes`: of slices, by what they are called, where all of them are small enough to serve other draws over the same images;
-    the trained network alone has recorded these, so that no draw depends on which came first.
-    """
+    """Which state leaves out which calls, and in which order the states run: least changed first."""
 
     course: Course
     spared: tuple[tuple[int, ...], ...]
     order: tuple[int, ...]
-    tapes: dict[Hashable, Tape] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -320,14 +310,10 @@ class Rehearsal:
         fits = room is None or 2 * self.course.bytes * points < MEMORY_SHARE * room
         return fits and self.share > WORTH_SHARE
 
-    def lasts(self, points: int) -> bool:
-        """Whether the graphs of so many points may outlive a run."""
-        return 2 * self.course.bytes * points <= LASTING_BYTES
-
-    def tape(self, *, lasts: bool = False) -> Tape:
-        """Return an empty tape for one slice; unless it lasts, the first state in order needs no calls kept for itself."""
-        readers = self.order if lasts else self.order[1:]
-        return Tape(self.course, frozenset(i for state in readers for i in self.spared[state]))
+    def tape(self) -> Tape:
+        """Return an empty tape for one slice; the first state in order does not need its own calls kept for itself."""
+        wanted = frozenset(i for state in self.order[1:] for i in self.spared[state])
+        return Tape(self.course, wanted)
 
 
 def _hooked(module: nn.Module, taps: Sequence[str | None]) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from torch import Tensor
 
 from salsanity.models.network import Network
-from salsanity.models.swap import Shelf, swapped
-from salsanity.passes.derivative import Derivative, differentiate, record
+from salsanity.models.swap import Shelf
+from salsanity.passes.derivative import Derivative, differentiate
 from salsanity.passes.fold import Accumulator, joined
 from salsanity.passes.foreign import ForeignFailure, explained_by
 from salsanity.passes.points import DrawBaseline, PointSource, Slice
@@ -51,8 +51,6 @@ class Setting:
     """How many evaluations a map of an explainer that is not ours takes as long as, by the explainer's name."""
     batched: frozenset[str] = frozenset()
     """Explainers that are not ours whose maps are the same in a batch."""
-    kept: dict[Any, Any] | None = None
-    """Where small graphs of the trained network stay for the next run over the same images; None: nothing outlives a run."""
 
 
 @dataclass
@@ -92,7 +90,7 @@ def _run_group(
 ) -> None:
     parts = [_Parts(wanted) for wanted in group.requests]
     plan = extents(images=len(batch.ids), points=group.points.count, batch_size=setting.batch_size)
-    states = _States(network, [d.state for d in demands], parts, group, setting, len(batch.ids))
+    states = _States(network, [d.state for d in demands], parts, group.rule, setting)
     for extent, piece in _pieces(batch, group.points, setting, plan):
         states.run(extent, piece)
     plain = group.points == Points() and group.rule is Rule.PLAIN
@@ -165,13 +163,11 @@ class _States:
         network: Network,
         states: Sequence[State],
         parts: Sequence[_Parts],
-        group: Group,
+        rule: Rule,
         setting: Setting,
-        images: int,
     ) -> None:
         self.network, self.states, self.parts = network, states, parts
-        self.group, self.rule, self.setting = group, group.rule, setting
-        self.images = images
+        self.rule, self.setting = rule, setting
         self.wanted = [i for i, part in enumerate(parts) if part.wanted]
         self.taps = tuple(dict.fromkeys(tap for part in parts for tap in part.taps))
         self.shelf = Shelf()
@@ -183,7 +179,7 @@ class _States:
         if not self.rehearsed:
             self.rehearsal = self._rehearse(piece)
             self.rehearsed = True
-        tape = None if self.rehearsal is None else self._tape(self.rehearsal, extent, piece)
+        tape = None if self.rehearsal is None else self.rehearsal.tape()
         order = range(len(self.wanted)) if self.rehearsal is None else self.rehearsal.order
         for place in order:
             state = self.wanted[place]
@@ -192,21 +188,7 @@ class _States:
             if self.setting.tick is not None:
                 self.setting.tick(len(piece.x) * (extent.last - extent.first))
 
-    @property
-    def _place(self) -> tuple[object, ...]:
-        """Name what a rehearsal depends on beside the network and the images."""
-        changed = tuple(
-            tuple((layer, *tensors) for layer, tensors in self.states[i].weights.items())
-            for i in self.wanted
-        )
-        setting = self.setting
-        how = (setting.stream, setting.batch_size, setting.replay, setting.precision)
-        return ("replay", *how, self.group.points, self.rule, self.taps, changed)
-
     def _rehearse(self, piece: Slice) -> Rehearsal | None:
-        if self.setting.kept is not None and self._place in self.setting.kept:
-            known: Rehearsal = self.setting.kept[self._place]
-            return known
         return Rehearsal.of(
             self.network,
             [self.states[i].weights for i in self.wanted],
@@ -215,39 +197,6 @@ class _States:
             replay=self.setting.replay,
             taps=self.taps,
         )
-
-    def _tape(self, rehearsal: Rehearsal, extent: Extent, piece: Slice) -> Tape | None:
-        """Return an empty tape; where it may outlive the run, one with the trained network on it."""
-        kept = self.setting.kept
-        if kept is None or not rehearsal.lasts(self.images * self.group.points.count):
-            return rehearsal.tape()
-        if extent not in rehearsal.tapes:
-            tape = rehearsal.tape(lasts=True)
-            try:
-                self._record(piece, tape)
-            except Diverged:
-                self._give_up()
-                return None
-            rehearsal.tapes[extent] = tape
-            kept[self._place] = rehearsal
-        return rehearsal.tapes[extent]
-
-    def _record(self, piece: Slice, tape: Tape) -> None:
-        with swapped(self.network, {}, exact=False):
-            record(
-                self.network,
-                piece.x,
-                rule=self.rule,
-                taps=self.taps,
-                tape=tape,
-                precision=self.setting.precision,
-            )
-
-    def _give_up(self) -> None:
-        """Go on without replay: the calls of the network differ from time to time."""
-        self.rehearsal = None
-        if self.setting.kept is not None:
-            self.setting.kept.pop(self._place, None)
 
     def _found(
         self, extent: Extent, piece: Slice, state: State, place: int, tape: Tape | None
@@ -259,7 +208,7 @@ class _States:
                 try:
                     return self._derivative(piece, targets, tape, spared)
                 except Diverged:
-                    self._give_up()
+                    self.rehearsal = None  # a network whose calls differ from time to time
             return self._derivative(piece, targets)
 
     def _derivative(

@@ -268,8 +268,6 @@ class Unit:
         setting = tools.setting(states[0].stream, batch_size=self.batch_size)
         if mapped is not None:
             setting = replace(setting, replay="off")
-        else:
-            setting = replace(setting, kept=self.worker.kept(self.key.images))
         inputs = tools.inputs(x, self.chunk.targets, self.key.images, "")
         before = None if mapped is None else mapped.before
         wanted = [Wanted(self._pose(s, x, before), self._asked(s)) for s in states]
