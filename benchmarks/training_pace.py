@@ -41,7 +41,11 @@ def taught(kind: str, data: LabelledImages, settings: TrainingSettings, seed: in
     began, reached = time.process_time(), [float("nan")] * 2
 
     def seen(progress: Progress) -> None:
-        if progress.step == progress.steps and progress.accuracy > GOAL and reached[0] != reached[0]:
+        if (
+            progress.step == progress.steps
+            and progress.accuracy > GOAL
+            and reached[0] != reached[0]
+        ):
             reached[:] = [time.process_time() - began, progress.epoch]
 
     network = partial(NETWORKS[kind], initial="torch")

@@ -44,7 +44,9 @@ class Inputs:
         """Gaussian noise of the shape of `x`, seeded by image and by `state`; what the controls that show noise share."""
         name, shape = "noise control", self.x.shape[1:]
         seeds = [seed_for(self.seed, name, image, self.state) for image in self.ids]
-        return torch.stack([gaussian(shape, seed, self.x.dtype) for seed in seeds]).to(self.x.device)
+        return torch.stack([gaussian(shape, seed, self.x.dtype) for seed in seeds]).to(
+            self.x.device
+        )
 
 
 class Method(Protocol):
