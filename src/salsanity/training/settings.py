@@ -92,14 +92,14 @@ PAPER_BY_NETWORK: Final[Mapping[str, TrainingSettings]] = {
 
 PAPER_IMAGES: Final = 55_000
 
-LABELS: Final = TrainingSettings(
-    epochs=100, learning_rate=1e-3, l2=0.0, stop_at=0.99, warm_up=600, clip=1.0
-)
+LABELS: Final = TrainingSettings(epochs=100, learning_rate=3e-4, l2=0.0, stop_at=0.99)
 """Default of the label test: memorises permuted labels in a fraction of the paper's epochs.
 
 At 1e-3 the paper's CNN dies on permuted labels, with the paper's initial weights and with torch's:
 it answers the same for every image, and the loss stays at ln 10. At 3e-4 it memorises 10,000
-permuted MNIST images in 22 epochs from the paper's weights, in 48 from torch's.
+permuted MNIST images in 22 epochs from the paper's weights, in 48 from torch's. Behind a warm-up and with clipped
+gradients 1e-3 takes half the epochs, but leaves other networks: two honest ones agree less on their gradients, and the
+gradient's verdict stays open.
 """
 
 _DIGITS: Final = TrainingSettings(l2=0.0, mixed_precision=False)
