@@ -146,7 +146,9 @@ def figures(
     result.figure(kind="labels").savefig(folder / f"{stem}-labels.png", dpi=dpi)
     figure = result.figure(kind="bars")
     methods = [*result.spec["methods"], *result.spec["controls"]]
-    is_alone = not (result.scores["stage"] == "TT").any()  # one network of each kind: one bar a method
+    is_alone = not (
+        result.scores["stage"] == "TT"
+    ).any()  # one network of each kind: one bar a method
     aside = 0.0 if is_alone else 0.19
     places = [(methods.index(m) + aside, value) for m, value in published.items()]
     if places:
