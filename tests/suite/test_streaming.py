@@ -16,7 +16,7 @@ import salsanity
 from salsanity.errors import StoreError
 from salsanity.executors.serial import Results, SerialExecutor
 from salsanity.store.remembered import NAME, Remembered
-from salsanity.suite import judging, preparing, streaming
+from salsanity.suite import aiming, judging, streaming
 from salsanity.suite.result import Result
 from salsanity.units.job import Job, Lot
 from salsanity.units.plan import chunked, in_chunks
@@ -44,7 +44,7 @@ def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (streaming, preparing):
+    for module in (streaming, aiming):
         monkeypatch.setattr(module, "STREAM_FROM", LARGE)
         monkeypatch.setattr(module, "FIRST", FIRST, raising=False)
 

@@ -94,11 +94,27 @@ def check_against_literal():
         torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=2e-4)
 
 
-def test_channels_last_and_fused_adam_learn_what_a_plain_loop_in_float64_learns():
-    assert pace_for(convolutions(), stripes().images, mixed=False).layout is torch.channels_last
+@pytest.fixture
+def last(monkeypatch):
+    """Train in float32 with channels last, which only goes with bfloat16 otherwise."""
+
+    def pace(model, images, *, mixed):
+        model.to(memory_format=torch.channels_last)
+        return Pace(CPU, torch.channels_last)
+
+    monkeypatch.setattr(loop, "pace_for", pace)
+
+
+def test_a_plain_loop_in_float64_learns_the_same():
     check_against_literal()
 
 
+@pytest.mark.usefixtures("last")
+def test_channels_last_and_fused_adam_learn_what_a_plain_loop_in_float64_learns():
+    check_against_literal()
+
+
+@pytest.mark.usefixtures("last")
 def test_twin_an_optimiser_state_in_another_layout_is_noticed(monkeypatch):
     class Mislaid(loop.Adam):
         def step(self, closure=None):
@@ -128,10 +144,12 @@ def check_continuing(path):
         assert torch.equal(a, b)
 
 
+@pytest.mark.usefixtures("last")
 def test_a_continued_training_ends_where_an_undisturbed_one_does(tmp_path):
     check_continuing(tmp_path / "a")
 
 
+@pytest.mark.usefixtures("last")
 def test_twin_a_state_that_comes_back_in_the_usual_layout_is_noticed(tmp_path, monkeypatch):
     whole = loop.restore
 
@@ -145,21 +163,29 @@ def test_twin_a_state_that_comes_back_in_the_usual_layout_is_noticed(tmp_path, m
         check_continuing(tmp_path / "a")
 
 
+@pytest.mark.usefixtures("last")
 def test_a_trained_network_lies_in_memory_as_it_was_built():
     found = train(convolutions, stripes(), settings=SETTINGS, seed=0).model
     assert all(p.is_contiguous() for p in found.parameters())
 
 
-def test_a_network_that_needs_the_usual_layout_is_trained_in_it():
-    assert pace_for(Viewing(), stripes().images, mixed=False) == Pace(CPU)
-    model = Viewing()
-    pace_for(model, stripes().images, mixed=False)
-    assert all(p.is_contiguous() for p in model.parameters())
-    assert train(Viewing, stripes(), settings=SETTINGS, seed=0).train_accuracy > 0.5
-
-
 def with_bfloat16(monkeypatch):
     monkeypatch.setattr("salsanity.training.pace.has_bfloat16", lambda device: True)
+
+
+def test_a_network_that_needs_the_usual_layout_is_trained_in_it(monkeypatch):
+    with_bfloat16(monkeypatch)
+    model = Viewing()
+    assert pace_for(model, stripes().images, mixed=True) == Pace(CPU, mixed=True)
+    assert all(p.is_contiguous() for p in model.parameters())
+    settings = replace(SETTINGS, mixed_precision=True)
+    assert train(Viewing, stripes(), settings=settings, seed=0).train_accuracy > 0.5
+
+
+def test_without_bfloat16_nothing_is_laid_out_otherwise(monkeypatch):
+    assert pace_for(convolutions(), stripes().images, mixed=False) == Pace(CPU)
+    with_bfloat16(monkeypatch)
+    assert pace_for(convolutions(), stripes().images, mixed=True).layout is torch.channels_last
 
 
 def test_a_network_that_cannot_run_in_bfloat16_is_trained_in_float32(monkeypatch):
